@@ -1,0 +1,1 @@
+"""Every decision that Onward takes, without IO, clocks or randomness: they come in as arguments."""

@@ -1,0 +1,56 @@
+"""The memoized results that a call request carries, in the order in which they are delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from onward.core.ops import ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """One memoized outcome: a JSON value, an error, or nothing (a sleep, a wait that timed out).
+
+    `raw` is the orchestrator's own entry: an event that ended a wait has no `data` envelope.
+    """
+
+    id: str
+    value: Any = None
+    error: ErrorInfo | None = None
+    raw: Any = None
+
+
+class Journal:
+    """Memos by id, and the order of their delivery (`ctx.stack`)."""
+
+    __slots__ = ("_memos", "_order", "_position")
+
+    def __init__(self, memos: Iterable[Memo] = ()) -> None:
+        self._memos: dict[str, Memo] = {}
+        for memo in memos:
+            self._memos.setdefault(memo.id, memo)
+        self._order = tuple(self._memos)
+        self._position = {id_: n for n, id_ in enumerate(self._order)}
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._memos
+
+    def __iter__(self) -> Iterator[Memo]:
+        return iter(self._memos.values())
+
+    def get(self, id_: str) -> Memo | None:
+        """The memo of the hashed step id `id_`, or None."""
+        return self._memos.get(id_)
+
+    def at(self, position: int) -> Memo:
+        """The memo at `position`, counted from 0 in delivery order."""
+        return self._memos[self._order[position]]
+
+    def position(self, id_: str) -> int:
+        """Where `id_` stands in delivery order. Raises KeyError for an id that is not memoized."""
+        return self._position[id_]

@@ -1,0 +1,1 @@
+"""The wire: call requests, responses, checkpoints, registration, headers. Pure functions, no IO."""

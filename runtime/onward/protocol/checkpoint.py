@@ -1,0 +1,65 @@
+"""Checkpoints: finished ops handed to the orchestrator while the function keeps running."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from onward.core.ops import ErrorInfo, Op
+from onward.protocol.call_request import CallRequest
+
+_quote = json.encoder.encode_basestring_ascii
+
+
+def checkpoint_path(run_id: str) -> str:
+    """Where a background run's checkpoints go (recorded)."""
+    return f"/v1/checkpoint/{run_id}/async"
+
+
+def encode_error(error: ErrorInfo) -> dict[str, Any]:
+    """The wire form of an error."""
+    return {"name": error.name, "message": error.message, "stack": error.stack}
+
+
+def encode_op(op: Op) -> str:
+    """One op as JSON text. Written out by hand: `data` is JSON already and is not encoded twice."""
+    name = _quote(op.name)
+    display = name if op.display_name == op.name else _quote(op.display_name)
+    parts = [f'{{"id":"{op.id}","op":"{op.code.value}","name":{name},"displayName":{display}']
+    if op.user_id:
+        user_id = name if op.user_id == op.name else _quote(op.user_id)
+        index = f',"index":{op.index}' if op.index else ""
+        parts.append(f',"userland":{{"id":{user_id}{index}}}')
+    parts.append(f',"opts":{json.dumps(op.opts) if op.opts else "{}"}')
+    if op.data is not None:
+        parts.append(f',"data":{op.data}')
+    if op.error is not None:
+        parts.append(f',"error":{json.dumps(encode_error(op.error))}')
+    if op.started_ns:
+        parts.append(f',"timing":{{"a":{op.started_ns},"b":{op.duration_ns}}}')
+    parts.append("}")
+    return "".join(parts)
+
+
+def encode_ops(ops: Iterable[Op]) -> str:
+    """Ops as the text of a JSON array."""
+    return "[" + ",".join(map(encode_op, ops)) + "]"
+
+
+def encode_checkpoint(
+    call: CallRequest, ops: Iterable[Op], *, request_started_ms: int, sent_ms: int
+) -> bytes:
+    """The body of a checkpoint of `call`'s run. Times are milliseconds since the epoch."""
+    head = json.dumps(
+        {
+            "run_id": call.run_id,
+            "fn_id": call.fn_id,
+            "qi_id": call.qi_id,
+            "request_id": call.request_id,
+            "generation_id": call.generation_id,
+            "request_started_at": request_started_ms,
+            "ts": sent_ms,
+        }
+    )
+    return f'{head[:-1]},"steps":{encode_ops(ops)}}}'.encode()
