@@ -182,8 +182,8 @@ def choose() -> Interpreter:
         if found is not None:
             return found
     return stop(
-        f"Onward needs Python 3.11, 3.12, 3.13 or 3.14 (with venv and pip); this is Python {sys.version.split()[0]} and "
-        f"no other was found. Type: {how_to_get_python()}"
+        "Onward needs Python 3.11, 3.12, 3.13 or 3.14 (with venv and pip); this is Python "
+        f"{sys.version.split()[0]} and no other was found. Type: {how_to_get_python()}"
     )
 
 
