@@ -153,7 +153,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A trigger: the function runs by `schedule`, a cron expression such as `"TZ=UTC 0 9 * * 1"`."""
+    """A trigger: the function runs by `schedule`, a cron expression like `"TZ=UTC 0 9 * * 1"`."""
 
     schedule: str
 
@@ -247,7 +247,7 @@ SAFE = Checkpointing()
 #: A checkpoint every 3 steps or 3 seconds: a third of the round trips, 3 steps at risk.
 BLENDED = Checkpointing(buffered_steps=3, max_interval="3s")
 
-#: A checkpoint only at the end, at a suspend, or every 1,000 steps. A kill repeats everything since.
+#: A checkpoint only at the end, at a suspend, or every 1,000 steps. A kill repeats all steps since.
 #: An Inngest server allows a run 1,000 steps by default, so a run usually has one checkpoint.
 PERFORMANT = Checkpointing(buffered_steps=1000)
 

@@ -15,6 +15,7 @@ _PATTERN = re.compile(
 )
 _BARE_NUMBER = re.compile(rf"-?{_NUMBER}")
 _LONGEST_SHOWN = 60
+_SECOND = 1000  # in milliseconds
 
 _EXAMPLES = "'14m30s', '300s', '500ms', '1h', '2d', '1w', a number of seconds, or a timedelta"
 
@@ -66,7 +67,7 @@ def format_duration(seconds: float) -> str:
         text = format_duration(-seconds)
         return text if text == "0s" else f"-{text}"
     milliseconds = round(seconds * 1000)
-    if milliseconds < 1000:
+    if milliseconds < _SECOND:
         text = _decimal(round(seconds * 1_000_000), "ms")
         return "0s" if text == "0ms" else text
     parts = []
