@@ -1,4 +1,4 @@
-"""Programs from PyPI whose dependencies must not meet the project's: each in its own environment."""
+"""Programs from PyPI whose dependencies must not meet the project's: each has its own place."""
 
 from __future__ import annotations
 
