@@ -55,9 +55,7 @@ def step_run(op: Op) -> Response:
 def step_failed(op: Op, *, retry_after: int | None = None) -> Response:
     """One failed step: `StepError` to be tried again, `StepFailed` for good."""
     final = op.code is Opcode.STEP_FAILED
-    return Response(
-        STATUS_OPS, (op,), no_retry=final, retry_after=None if final else retry_after
-    )
+    return Response(STATUS_OPS, (op,), no_retry=final, retry_after=None if final else retry_after)
 
 
 def plan(ops: Sequence[Op]) -> Response:
@@ -72,9 +70,7 @@ def in_race_mode(op: Op) -> Op:
 
 def continuation(request_id: str) -> Response:
     """Checkpoint and continue: nothing is left to hand over, call again at once."""
-    op = Op(
-        Opcode.DISCOVERY_REQUEST, continuation_id(request_id), "continue", "continue"
-    )
+    op = Op(Opcode.DISCOVERY_REQUEST, continuation_id(request_id), "continue", "continue")
     return Response(STATUS_OPS, (op,))
 
 
@@ -96,7 +92,5 @@ def function_error(
 ) -> Response:
     """The function raised."""
     if retriable:
-        return Response(
-            STATUS_RETRY, error=error, no_retry=False, retry_after=retry_after
-        )
+        return Response(STATUS_RETRY, error=error, no_retry=False, retry_after=retry_after)
     return Response(STATUS_NO_RETRY, error=error, no_retry=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, NewType
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import to_json
 
@@ -23,6 +23,7 @@ from onward.core.values import (
 from onward.errors import ResultError
 
 _CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+_MODEL_EQUALITY: Any = (BaseModel.__eq__, RootModel.__eq__)
 _NOTHING = object()
 _DEEPEST = 50  # how far an error looks for its place; a cycle has no end
 
@@ -100,8 +101,8 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return TypeAdapter(annotation)
     # A dataclass or TypedDict takes its surroundings' configuration, but only inside another type.
-    wrapped: Any = NewType("Result", annotation)
-    return TypeAdapter(wrapped, config=_CONFIG)
+    make: Any = NewType
+    return TypeAdapter(make("Result", annotation), config=_CONFIG)
 
 
 def _reason(error: Exception) -> str:
@@ -151,7 +152,8 @@ class _Comparison:
         except Exception:  # noqa: BLE001 - such as an array, whose equality is no bool
             opaque = True
         else:
-            opaque = type(old).__eq__ is object.__eq__
+            equality: Any = type(old).__eq__
+            opaque = equality is object.__eq__
         if not opaque:
             return _told(old, new, path)
         self.opaque = self.opaque or _told(old, new, path)
@@ -197,7 +199,8 @@ def _members_of(value: Any) -> dict[Any, Any] | None:
     if type(value) is dict:
         return value
     if isinstance(value, BaseModel):
-        if "__eq__" in _own_names(type(value)):
+        equality: Any = type(value).__eq__
+        if equality not in _MODEL_EQUALITY:  # the user's own
             return None
         kept = value.__dict__
         members = {name: kept[name] for name in type(value).model_fields if name in kept}
@@ -205,16 +208,6 @@ def _members_of(value: Any) -> dict[Any, Any] | None:
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name, _NOTHING) for f in fields(value) if f.compare}
     return None
-
-
-def _own_names(model: type[BaseModel]) -> set[str]:
-    """What the user's own classes of `model` define."""
-    return {
-        name
-        for kind in model.__mro__
-        if issubclass(kind, BaseModel) and not kind.__module__.startswith("pydantic.")
-        for name in vars(kind)
-    }
 
 
 def _unwritable(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:

@@ -22,7 +22,8 @@ class CallRequest:
 
     `function_id` is the composite id `app-function` from the address, `fn_id` the server's own id.
     `target` is the hashed id of the one step to run, or `"step"`. `attempt` counts from 0.
-    `use_api` says that journal and events were left out and have to be fetched.
+    `use_api` says that journal and events were left out and have to be fetched; `stack` is the
+    journal's delivery order.
     """
 
     function_id: str
@@ -40,6 +41,7 @@ class CallRequest:
     journal: Journal = field(default_factory=Journal)
     disable_immediate_execution: bool = False
     use_api: bool = False
+    stack: tuple[str, ...] = ()
     version: int = 2
 
     @property
@@ -161,5 +163,6 @@ def decode_call_request(body: object, *, function_id: str, target: str = NO_TARG
         journal=Journal() if use_api else decode_journal(data.get("steps"), stack_ids),
         disable_immediate_execution=bool(ctx.get("disable_immediate_execution")),
         use_api=use_api,
+        stack=tuple(stack_ids) if isinstance(stack_ids, list) else (),
         version=version if isinstance(version, int) else 2,
     )

@@ -1,0 +1,114 @@
+"""Onward lets one Python function outlive its invocation.
+
+Steps run eagerly in the process that was invoked; their results are checkpointed to an
+orchestrator; just before the platform would end the invocation, Onward answers *checkpoint and
+continue*, and the orchestrator calls again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onward import asgi as asgi
+    from onward import aws_lambda as aws_lambda
+    from onward import testing as testing
+    from onward.app import App, Function
+    from onward.config import (
+        BALANCED,
+        BLENDED,
+        HIGH_FREQUENCY,
+        HIGH_THROUGHPUT,
+        PERFORMANT,
+        SAFE,
+        CancelOn,
+        Checkpointing,
+        Cron,
+        Event,
+    )
+    from onward.context import BlockingContext, Context, InboundEvent
+    from onward.errors import (
+        ConfigurationError,
+        DurationError,
+        NonRetriableError,
+        OnwardError,
+        ResultError,
+        RetryAfterError,
+        StepError,
+        StepUsageError,
+    )
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "App": "app",
+    "Function": "app",
+    "BALANCED": "config",
+    "BLENDED": "config",
+    "HIGH_FREQUENCY": "config",
+    "HIGH_THROUGHPUT": "config",
+    "PERFORMANT": "config",
+    "SAFE": "config",
+    "CancelOn": "config",
+    "Checkpointing": "config",
+    "Cron": "config",
+    "Event": "config",
+    "BlockingContext": "context",
+    "Context": "context",
+    "InboundEvent": "context",
+    "ConfigurationError": "errors",
+    "DurationError": "errors",
+    "NonRetriableError": "errors",
+    "OnwardError": "errors",
+    "ResultError": "errors",
+    "RetryAfterError": "errors",
+    "StepError": "errors",
+    "StepUsageError": "errors",
+}
+_MODULES = ("asgi", "aws_lambda", "testing")
+
+__all__ = [
+    "BALANCED",
+    "BLENDED",
+    "HIGH_FREQUENCY",
+    "HIGH_THROUGHPUT",
+    "PERFORMANT",
+    "SAFE",
+    "App",
+    "BlockingContext",
+    "CancelOn",
+    "Checkpointing",
+    "ConfigurationError",
+    "Context",
+    "Cron",
+    "DurationError",
+    "Event",
+    "Function",
+    "InboundEvent",
+    "NonRetriableError",
+    "OnwardError",
+    "ResultError",
+    "RetryAfterError",
+    "StepError",
+    "StepUsageError",
+    "asgi",
+    "aws_lambda",
+    "testing",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used: what a function does not use costs nothing."""
+    from importlib import import_module
+
+    if name in _MODULES:
+        return import_module(f"onward.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'onward' has no attribute {name!r}")
+    value = getattr(import_module(f"onward.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,116 @@
+"""The entry for AWS Lambda: direct invocation with a call request as the payload."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from onward.core.deadline import Limits
+from onward.errors import MalformedCallRequestError, OnwardError
+from onward.execution import engine
+from onward.execution.session import Execution, Hung
+from onward.protocol import direct
+from onward.protocol.response import WireResponse
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from onward.app import App
+
+#: The longest that a Lambda invocation can last, in seconds.
+LAMBDA_MAXIMUM = 900.0
+
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def handler(app: App) -> Callable[[Any, Any], dict[str, Any]]:
+    """The function that Lambda calls: `handler = onward.aws_lambda.handler(app)`.
+
+    It takes the envelopes of `onward.protocol.direct`. Authorization is IAM's.
+    """
+
+    def handle(event: Any, context: Any) -> dict[str, Any]:
+        """Answer one invocation."""
+        kind = event.get(direct.KIND) if isinstance(event, Mapping) else None
+        if kind == direct.FUNCTIONS:
+            return app.registration(_own_url(context))
+        if kind != direct.CALL:
+            return direct.encode_direct(engine.refusal(_unknown_shape(event)))
+        return direct.encode_direct(_call(app, event, context))
+
+    return handle
+
+
+def _call(app: App, event: Mapping[str, Any], context: Any) -> WireResponse:
+    try:
+        request = event.get("request")
+        if not isinstance(request, Mapping):
+            raise _unknown_shape(event)
+        limits = Limits(remaining=remaining_time(context), maximum=LAMBDA_MAXIMUM)
+        execution = engine.prepare(
+            app,
+            str(event.get("function_id") or ""),
+            str(event.get("step_id") or ""),
+            request,
+            engine.Platform(limits, abandons=False),
+        )
+    except OnwardError as error:
+        return engine.refusal(error)
+    return _drive(execution)
+
+
+def _drive(execution: Execution) -> WireResponse:
+    try:
+        if execution.function.is_async:
+            return _process_loop().run_until_complete(engine.drive_async(execution))
+        return engine.drive_blocking(execution)
+    except Hung:
+        _wait_for_the_kill(execution)
+        raise
+
+
+def remaining_time(context: Any) -> float | None:
+    """Seconds that Lambda says are left, or None for a context that does not tell."""
+    tell = getattr(context, "get_remaining_time_in_millis", None)
+    return None if tell is None else tell() / 1000
+
+
+def _process_loop() -> asyncio.AbstractEventLoop:
+    """One event loop a process: clients that user code keeps are bound to it."""
+    global _loop  # noqa: PLW0603 - see above
+    if _loop is None or _loop.is_closed():
+        import asyncio
+
+        _loop = asyncio.new_event_loop()
+    return _loop
+
+
+def _wait_for_the_kill(execution: Execution) -> None:
+    """Everything is flushed, but code that cannot be stopped would thaw in the next invocation."""
+    from onward.logs import runtime
+
+    runtime.error(
+        "A step's body could not be stopped at the deadline. Finished steps are safe. This"
+        " invocation does not answer, so that the platform ends the process and the attempt"
+        " counts. [run %s]",
+        execution.call.run_id,
+    )
+    while True:
+        time.sleep(1)
+
+
+def _own_url(context: Any) -> str:
+    name = getattr(context, "function_name", None) or "function"
+    return f"lambda://{name}"
+
+
+def _unknown_shape(event: Any) -> MalformedCallRequestError:
+    seen = (
+        ", ".join(sorted(map(str, event))) if isinstance(event, Mapping) else type(event).__name__
+    )
+    return MalformedCallRequestError(
+        f"This event is not a call request for Onward; it has: {seen or 'nothing'}. A direct"
+        ' invocation sends {"onward": "call", "function_id": …, "step_id": …, "request": …}; register'
+        " the function with its orchestrator as lambda://FUNCTION_NAME."
+    )

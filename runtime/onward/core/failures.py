@@ -1,0 +1,79 @@
+"""The failures that Onward itself reports, with messages that say what to change."""
+
+from __future__ import annotations
+
+from onward.core.calls import Failure, StepCall
+from onward.core.ops import ErrorInfo, Op
+from onward.errors import (
+    CheckpointError,
+    InvocationTooSlowError,
+    ResultTooLargeError,
+    StepTimedOutError,
+)
+
+
+def result_too_large(name: str, size: int, over: str) -> Failure:
+    """A step's result of `size` bytes is `over` some limit."""
+    message = (
+        f"The result of step {name!r} is {size:,} bytes, over {over}. Store it and return a"
+        " reference, or split the step."
+    )
+    return Failure(ErrorInfo(ResultTooLargeError.__name__, message), retriable=False)
+
+
+def function_result_too_large(size: int, limit: int) -> Failure:
+    """The function's own result is over the limit."""
+    message = (
+        f"The function's result is {size:,} bytes, over the limit of {limit:,}. Return a reference"
+        " to where it is stored instead."
+    )
+    return Failure(ErrorInfo(ResultTooLargeError.__name__, message), retriable=False)
+
+
+def step_timeout(call: StepCall) -> Failure:
+    """A step ran longer than its own `timeout`."""
+    message = (
+        f"The step {call.user_id!r} ran longer than its timeout of {call.timeout:g} s and was"
+        " stopped. Raise `timeout=`, or do less in the step."
+    )
+    return Failure(ErrorInfo(StepTimedOutError.__name__, message))
+
+
+def step_over_deadline(call: StepCall, *, ran: float, window: float) -> Failure:
+    """A step does not fit into an invocation. `ran` and `window` in seconds."""
+    message = (
+        f"The step {call.user_id!r} ran for {ran:.1f} s and was stopped at the deadline: an"
+        f" invocation has {window:.1f} s for steps here, and this one had confirmed no step. A step"
+        " must fit into one invocation: split it, or raise the platform's timeout (and"
+        " `max_runtime`, if set)."
+    )
+    return Failure(ErrorInfo(StepTimedOutError.__name__, message))
+
+
+def too_slow(*, spent: float, window: float) -> ErrorInfo:
+    """An invocation whose time went outside of steps. Both in seconds."""
+    message = (
+        f"This invocation spent {spent:.1f} s of the {window:.1f} s it had without finishing a"
+        " step: its time went outside of steps. Put the slow code into `ctx.step.run`, or raise the"
+        " platform's timeout (and `max_runtime`, if set)."
+    )
+    return ErrorInfo(InvocationTooSlowError.__name__, message)
+
+
+def step_not_found(target: str, waiting: str) -> ErrorInfo:
+    """A targeted call for a step that the function does not reach."""
+    message = (
+        f"The orchestrator asked for the step {target}, but the function does not reach it: it"
+        f" waits for {waiting}. The function was changed under a running run. Deploy the version"
+        " that has the step, or cancel the run and start it again."
+    )
+    return ErrorInfo("StepNotFoundError", message)
+
+
+def unconfirmable(op: Op, reason: str) -> ErrorInfo:
+    """A result that neither a checkpoint nor a response can carry."""
+    message = (
+        f"The result of step {op.user_id!r} ({op.size:,} bytes) could not be checkpointed"
+        f" ({reason}) and is too large for a response. The step runs again."
+    )
+    return ErrorInfo(CheckpointError.__name__, message)

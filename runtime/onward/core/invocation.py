@@ -1,0 +1,634 @@
+"""One invocation as a state machine: what happens next, given what has happened.
+
+A driver reports what user code, bodies, checkpoints and the clock do, and asks `advance` what to do
+whenever user code is idle, that is, when all of it waits for steps. No IO happens here. `now` is in
+seconds on one monotonic clock of the driver's choice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+from onward.core import failures
+from onward.core import response as answers
+from onward.core.actions import Action, Cut, Deliver, Hang, Respond, Send, Start
+from onward.core.buffer import FLUSH_BYTES, Buffer, FlushPolicy
+from onward.core.calls import CallState, Failure, StepCall, StepIds
+from onward.core.deadline import Deadline, Durations, fits
+from onward.core.ids import NO_TARGET
+from onward.core.journal import Journal, Memo
+from onward.core.ops import ErrorInfo, Op, Opcode
+from onward.core.replay import Replay
+from onward.core.response import Response
+from onward.core.retry import Verdict, backoff
+from onward.errors import StepUsageError
+
+
+def idle() -> bool:
+    """Whether user code may wait outside of steps: the answer of a driver that always knows."""
+    return False
+
+
+#: How long, in seconds, a branch that awaits something outside of steps is waited for.
+OUTSIDE_GRACE = 0.02
+
+#: The orchestrator's limit on one result, in bytes (recorded: over about 4 MB answers 413).
+RESULT_LIMIT = 4_000_000
+
+#: No response is larger than this, in bytes.
+RESPONSE_LIMIT = 3_000_000
+
+#: Results that ride with `RunComplete` instead of a checkpoint of their own: at most so many.
+RIDE_ALONG = 100
+
+#: The server's default limit of steps a run, and when to warn.
+STEP_LIMIT, STEP_WARNING = 1000, 800
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a call request and the function's options say about one invocation.
+
+    `policy` None is the classic mode, a call a step. `abandons`: a body that cannot be stopped may
+    be left behind (a server) or must not be (Lambda).
+    """
+
+    request_id: str
+    journal: Journal
+    target: str = NO_TARGET
+    attempt: int = 0
+    max_attempts: int = 4
+    policy: FlushPolicy | None = FlushPolicy()
+    deadline: Deadline = Deadline()
+    plan_always: bool = False
+    plan_parallel: bool = False
+    abandons: bool = True
+
+    @property
+    def targeted(self) -> bool:
+        return self.target != NO_TARGET
+
+    @property
+    def last_attempt(self) -> bool:
+        return self.attempt + 1 >= self.max_attempts
+
+
+class Invocation:
+    """The state machine. Not thread-safe: a driver calls it under a lock of its own."""
+
+    def __init__(self, situation: Situation, durations: Durations | None = None) -> None:
+        self._at = situation
+        self._ids = StepIds()
+        self._replay = Replay(situation.journal)
+        self._buffer = Buffer(situation.policy or FlushPolicy())
+        self._durations = durations or Durations()
+        self._calls: dict[str, StepCall] = {}
+        self._open: dict[int, StepCall] = {}
+        self._running: dict[int, StepCall] = {}
+        self._done: deque[StepCall] = deque()
+        self._live: deque[StepCall] = deque()
+        self._failed: dict[int, StepCall] = {}
+        self._cut: list[StepCall] = []
+        self._cutting: set[int] = set()
+        self._ended: str | Failure | None = None
+        self._gone = False
+        self._stuck = False
+        self._singly = False
+        self._answered = False
+        self._unconfirmable: str | None = None
+        self._grace_at = inf
+        self._started = 0
+        self._new_steps = 0
+        self.notices: list[str] = []
+
+    # ------------------------------------------------------------------ what a driver reports
+
+    @property
+    def over(self) -> bool:
+        """Whether the response is decided: no step may be called any more."""
+        return self._answered
+
+    @property
+    def running(self) -> tuple[StepCall, ...]:
+        """The calls whose bodies run, in call order."""
+        return tuple(self._running.values())
+
+    @property
+    def confirmed(self) -> int:
+        """How many steps this invocation has confirmed by checkpoint."""
+        return self._buffer.confirmed
+
+    @property
+    def replaying(self) -> bool:
+        """Whether user code has not got past the memoized results yet."""
+        return self._replay.delivered < len(self._at.journal) and not self._started
+
+    def called(self, call: StepCall) -> None:
+        """User code reached a step. Raises StepUsageError when no step can run any more."""
+        if self._answered or self._ended is not None:
+            state = "its function has returned" if self._ended is not None else "it is suspending"
+            msg = (
+                f"The step {call.user_id!r} was called while {state}. No step can run then: move"
+                " it before the end of the function, and out of `finally` blocks and handlers of"
+                " cancellation."
+            )
+            raise StepUsageError(msg)
+        warning = self._ids.assign(call)
+        if warning:
+            self.notices.append(warning)
+        call.sequence = len(self._calls)
+        self._calls[call.id] = call
+        self._grace_at = inf
+        if not self._replay.claim(call):
+            self._open[call.sequence] = call
+
+    def closed(self, call: StepCall) -> bool:
+        """The branch that waits for `call` was cancelled. True: its body must be stopped."""
+        was, call.state = call.state, CallState.CLOSED
+        if was is CallState.OPEN:
+            if self._open.pop(call.sequence, None) is None:
+                self._replay.withdraw(call)
+        elif was is CallState.RUNNING:
+            self._running.pop(call.sequence, None)
+            self._cutting.discard(call.sequence)
+            return True
+        self._failed.pop(call.sequence, None)
+        return False
+
+    def settled(
+        self,
+        call: StepCall,
+        data: str,
+        value: object,
+        started_ns: int,
+        duration_ns: int,
+        now: float,
+    ) -> bool:
+        """A body returned. `data` is its result as JSON text, `value` what user code will get.
+
+        False: the outcome came too late and is discarded.
+        """
+        if len(data) > RESULT_LIMIT:
+            over = f"the limit of {RESULT_LIMIT:,}"
+            failure = failures.result_too_large(call.user_id, len(data), over)
+            return self.failed(call, failure, now, started_ns, duration_ns)
+        if not self._claim(call, now):
+            return False
+        call.op = call.op_of(
+            Opcode.STEP_RUN,
+            opts=call.opts,
+            data=data,
+            started_ns=started_ns,
+            duration_ns=duration_ns,
+        )
+        call.value = value
+        self._done.append(call)
+        return True
+
+    def failed(
+        self,
+        call: StepCall,
+        failure: Failure,
+        now: float,
+        started_ns: int = 0,
+        duration_ns: int = 0,
+    ) -> bool:
+        """A body raised. False: the outcome came too late and is discarded."""
+        if not self._claim(call, now):
+            return False
+        delay = failure.retry_after or backoff(self._started, 0.5)
+        window = self._at.deadline
+        if failure.retriable and call.in_place_left and fits(window, now + delay, None):
+            call.in_place_left -= 1
+            call.not_before = now + delay
+            self._reopen(call)
+            return True
+        call.failure = failure
+        code = Opcode.STEP_ERROR
+        if not failure.retriable or self._at.last_attempt:
+            code = Opcode.STEP_FAILED
+        call.op = call.op_of(
+            code, error=failure.error, started_ns=started_ns, duration_ns=duration_ns
+        )
+        self._failed[call.sequence] = call
+        return True
+
+    def was_cut(self, call: StepCall, now: float) -> None:
+        """A body was stopped, by its own timeout or by the deadline."""
+        if call.state is not CallState.RUNNING:
+            return
+        if now < self._at.deadline.ends_at:
+            self.failed(call, failures.step_timeout(call), now)
+            return
+        self._claim(call, now)
+        self._reopen(call)
+        self._cut.append(call)
+
+    def stuck(self, call: StepCall, now: float) -> None:
+        """A body could not be stopped."""
+        if not self._at.abandons:
+            self._stuck = True
+            return
+        self.was_cut(call, now)
+
+    def returned(self, result: str) -> None:
+        """The function returned; `result` is JSON text."""
+        too_large = len(result) > RESULT_LIMIT
+        self._ended = (
+            failures.function_result_too_large(len(result), RESULT_LIMIT) if too_large else result
+        )
+
+    def raised(self, failure: Failure) -> None:
+        """The function raised."""
+        self._ended = failure
+
+    def checkpointed(self, verdict: Verdict, detail: str = "") -> None:
+        """What became of the batch in flight. `detail` is the answer's own text."""
+        batch = self._buffer.in_flight
+        if verdict is Verdict.CONFIRMED:
+            self._buffer.confirm()
+            return
+        self._buffer.fail()
+        if verdict is Verdict.GONE:
+            self._gone = True
+            self.notices.append(
+                "The orchestrator says that this run is over, was cancelled, or is owned by a newer"
+                f" invocation. It stops here; no further step is started. ({detail})"
+            )
+        elif verdict is Verdict.TOO_LARGE and len(batch) > 1:
+            self._singly = True
+        elif verdict is Verdict.TOO_LARGE:
+            self._refuse_result(batch[0], detail)
+        else:
+            self._unconfirmable = detail or verdict.name
+            self.notices.append(
+                f"{len(batch)} finished step(s) could not be checkpointed ({self._unconfirmable})."
+                " They are handed over in this invocation's response instead."
+            )
+
+    # ------------------------------------------------------------------ what a driver does next
+
+    def advance(self, now: float, busy: Callable[[], bool] = idle) -> Action | None:
+        """The next action, or None: wait for a report, or for `next_wake`.
+
+        Call it when user code is idle. `busy` says whether some of it may wait outside of steps.
+        """
+        if self._answered:
+            return None
+        if self._gone:
+            return self._respond(answers.over(self._at.request_id))
+        if cut := self._cut_overdue(now):
+            return cut
+        self._absorb(now)
+        if self._stuck:
+            return self._hang()
+        if self._ended is not None:
+            return self._conclude()
+        if self._blocked_by_checkpoint():
+            return None
+        if flush := self.flush_due(now):
+            return flush
+        if now >= self._at.deadline.ends_at:
+            return None if self._running else self._out_of_time(now)
+        return self._deliver(now, busy) or self._frontier(now, busy)
+
+    def flush_due(self, now: float) -> Send | None:
+        """A flush whose time has come. A watchdog may ask for it while user code is not idle."""
+        if self._answered or self._single or self._unconfirmable is not None:
+            return None
+        self._absorb(now)
+        buffer = self._buffer
+        if buffer.in_flight or not buffer.waiting:
+            return None
+        late = bool(self._running) and now >= self._at.deadline.soft_at(buffer.bytes)
+        due = not self._first_frontier_only and buffer.due(now)
+        return self._send() if late or due else None
+
+    def next_wake(self) -> float:
+        """When `advance` has to be asked again although nothing was reported; `inf` for never."""
+        if self._answered:
+            return inf
+        deadline = self._at.deadline
+        times = [self._grace_at, self._buffer.due_at()]
+        if not self._cutting:
+            times.append(deadline.ends_at)
+        if self._buffer.waiting and not self._buffer.in_flight and not self._single:
+            times.append(deadline.soft_at(self._buffer.bytes))
+        times += [
+            call.started_at + call.timeout
+            for call in self._running.values()
+            if call.timeout is not None and call.sequence not in self._cutting
+        ]
+        times += [call.not_before for call in self._open.values() if call.not_before > 0]
+        return min(times)
+
+    # ------------------------------------------------------------------ bookkeeping
+
+    @property
+    def _single(self) -> bool:
+        """Whether one frontier of steps is run and answered, and nothing is checkpointed before."""
+        return self._at.policy is None or self._at.targeted
+
+    @property
+    def _first_frontier_only(self) -> bool:
+        return self._single or self._at.attempt > 0
+
+    @property
+    def _progress(self) -> bool:
+        return bool(self._buffer.confirmed or self._buffer)
+
+    def _claim(self, call: StepCall, now: float) -> bool:
+        """Claim the one outcome of a running body."""
+        if call.state is not CallState.RUNNING or self._answered:
+            return False
+        self._running.pop(call.sequence, None)
+        self._cutting.discard(call.sequence)
+        call.state = CallState.SETTLED
+        self._durations.saw(call.callable_key, now - call.started_at)
+        return True
+
+    def _reopen(self, call: StepCall) -> None:
+        call.state = CallState.OPEN
+        self._open[call.sequence] = call
+        self._open = dict(sorted(self._open.items()))
+
+    def _absorb(self, now: float) -> None:
+        """Buffer finished results in the order in which user code will get them."""
+        while self._done:
+            call = self._done.popleft()
+            if call.op is None:
+                continue
+            self._buffer.add(call.op, now)
+            self._live.append(call)
+            self._new_steps += 1
+            if len(self._at.journal) + self._new_steps == STEP_WARNING:
+                self.notices.append(
+                    f"This run has {STEP_WARNING} steps. Servers refuse more than {STEP_LIMIT} by"
+                    " default: do more in each step, or split the work over several runs."
+                )
+
+    def _blocked_by_checkpoint(self) -> bool:
+        if not self._buffer.in_flight:
+            return False
+        policy = self._at.policy
+        return policy is None or not policy.pipelined or self._buffer.full
+
+    def _send(self) -> Send:
+        return Send(self._buffer.take(1 if self._singly else None))
+
+    def _respond(self, response: Response) -> Respond:
+        self._answered = True
+        return Respond(response)
+
+    def _function_error(self, error: ErrorInfo) -> Respond:
+        return self._respond(answers.function_error(error, retriable=not self._at.last_attempt))
+
+    def _answer(self, response: Response) -> Action | None:
+        """Respond, after everything in the buffer is confirmed or handed over."""
+        if self._buffer.in_flight:
+            return None
+        if not self._buffer.waiting:
+            return self._respond(response)
+        if self._unconfirmable is None:
+            return self._send()
+        return self._hand_over()
+
+    # ------------------------------------------------------------------ deciding
+
+    def _cut_overdue(self, now: float) -> Cut | None:
+        late = now >= self._at.deadline.ends_at
+        due = tuple(
+            call
+            for call in self._running.values()
+            if call.sequence not in self._cutting
+            and (late or (call.timeout is not None and now >= call.started_at + call.timeout))
+        )
+        self._cutting.update(call.sequence for call in due)
+        return Cut(due) if due else None
+
+    def _hang(self) -> Action | None:
+        if self._buffer.in_flight:
+            return None
+        if self._buffer.waiting and not self._single and self._unconfirmable is None:
+            return self._send()
+        self._answered = True
+        return Hang()
+
+    def _conclude(self) -> Action | None:
+        """The function has ended."""
+        ended = self._ended
+        if isinstance(ended, Failure):
+            final = self._at.last_attempt or not ended.retriable
+            error = answers.function_error(
+                ended.error, retriable=not final, retry_after=ended.retry_after
+            )
+            return self._respond(error) if self._single else self._answer(error)
+        result = ended or "null"
+        if self._single:
+            classic = self._at.policy is None and not self._at.targeted
+            complete = answers.classic_complete if classic else answers.run_complete
+            return self._respond(complete(result))
+        if self._buffer.in_flight:
+            return None
+        waiting = self._buffer.waiting
+        riding = self._buffer.bytes + len(result)
+        small = len(waiting) <= RIDE_ALONG and riding <= FLUSH_BYTES
+        if small or not waiting or (self._unconfirmable is not None and riding <= RESPONSE_LIMIT):
+            return self._respond(answers.run_complete(result, waiting))
+        return self._answer(answers.run_complete(result))
+
+    def _deliver(self, now: float, busy: Callable[[], bool]) -> Deliver | None:
+        if self._replay.waiting and (
+            self._replay.in_order or not self._wait_for_outside(now, busy)
+        ):
+            return self._deliver_memo()
+        if self._replay.waiting or self._first_frontier_only:
+            return None
+        while self._live:
+            call = self._live.popleft()
+            if call.state is CallState.SETTLED:
+                call.state = CallState.DELIVERED
+                self._grace_at = inf
+                return Deliver(call, call.value)
+        return None
+
+    def _deliver_memo(self) -> Deliver | None:
+        delivery = self._replay.next()
+        if delivery is None:
+            return None
+        call, memo, warning = delivery
+        if warning:
+            self.notices.append(warning)
+        self._grace_at = inf
+        failure = Failure(memo.error, retriable=False) if memo.error else None
+        value = memo.raw if call.code is Opcode.WAIT_FOR_EVENT else memo.value
+        return Deliver(call, value, failure, memoized=True)
+
+    def _wait_for_outside(self, now: float, busy: Callable[[], bool]) -> bool:
+        if self._grace_at == inf and not busy():
+            return False
+        if self._grace_at == inf:
+            self._grace_at = now + OUTSIDE_GRACE
+        return now < self._grace_at
+
+    def _frontier(self, now: float, busy: Callable[[], bool]) -> Action | None:
+        """Nothing is left to deliver: plan, start, report or stop."""
+        if self._replay.waiting:
+            return None
+        orchestrated = any(call.orchestrated for call in self._open.values())
+        failure = self._first_failure(orchestrated=orchestrated)
+        if failure is not None:
+            return None if self._running else self._report(failure)
+        if self._first_frontier_only and self._started and not self._failed:
+            return None if self._running else self._after_frontier()
+        if self._at.targeted:
+            return self._target(now, busy)
+        if self._unconfirmable is not None and self._open:
+            return None if self._running else self._hand_over()
+        if not self._open and not self._failed:
+            return None
+        if orchestrated or self._plans():
+            if self._running or self._wait_for_outside(now, busy):
+                return None
+            return self._plan(now)
+        return self._start(now)
+
+    def _first_failure(self, *, orchestrated: bool) -> StepCall | None:
+        """The failed step to report. Beside orchestrated ops a retriable one is planned instead."""
+        for _, call in sorted(self._failed.items()):
+            planned = orchestrated and call.op is not None and call.op.code is Opcode.STEP_ERROR
+            if not planned:
+                return call
+        return None
+
+    def _report(self, call: StepCall) -> Action | None:
+        if call.op is None or call.failure is None:
+            return None
+        op = answers.in_race_mode(call.op) if self._at.targeted else call.op
+        if self._unconfirmable is not None and self._buffer.waiting:
+            return self._hand_over(call)
+        return self._answer(answers.step_failed(op, retry_after=call.failure.retry_after))
+
+    def _after_frontier(self) -> Action | None:
+        """The first frontier is done: its result resets the attempt counter, then go on."""
+        waiting = self._buffer.waiting
+        if not self._buffer.confirmed and len(waiting) == 1:
+            op = answers.in_race_mode(waiting[0]) if self._at.targeted else waiting[0]
+            return self._respond(answers.step_run(op))
+        return self._answer(answers.continuation(self._at.request_id))
+
+    def _plans(self) -> bool:
+        several = len(self._open) + len(self._running) + len(self._failed) > 1
+        parallel = self._at.policy is None or self._at.plan_parallel
+        return self._at.plan_always or (parallel and several)
+
+    def _plan(self, now: float) -> Action | None:
+        calls = sorted({**self._open, **self._failed}.items())
+        return self._answer(answers.plan([self._planned(call, now) for _, call in calls]))
+
+    def _planned(self, call: StepCall, now: float) -> Op:
+        if not call.orchestrated:
+            return call.op_of(Opcode.STEP_PLANNED, opts=call.opts)
+        opts = dict(call.opts)
+        if call.wakes_at is not None:
+            left = max(0, round((call.wakes_at - now) * 1000))
+            opts["duration"] = call.name = f"{left}ms"
+        return call.op_of(call.code, opts=opts)
+
+    def _target(self, now: float, busy: Callable[[], bool]) -> Action | None:
+        """A targeted call: run that step, whatever else is open."""
+        target = self._calls.get(self._at.target)
+        if target is not None and target.sequence in self._open:
+            return self._begin(target, now)
+        memo = self._at.journal.get(self._at.target)
+        if memo is not None:
+            return self._respond(answers.step_run(self._again(target, memo)))
+        if self._running or self._wait_for_outside(now, busy) or not self._open:
+            return None
+        if target is not None:
+            return self._respond(answers.over(self._at.request_id))
+        names = ", ".join(repr(call.user_id) for call in self._open.values())
+        return self._function_error(failures.step_not_found(self._at.target, names))
+
+    def _again(self, call: StepCall | None, memo: Memo) -> Op:
+        """The answer to a targeted call whose result is in the journal already: the same result."""
+        known = call or StepCall(Opcode.STEP_RUN, memo.id, id=memo.id)
+        op = (
+            known.op_of(Opcode.STEP_FAILED, error=memo.error)
+            if memo.error
+            else known.op_of(Opcode.STEP_RUN, data=json.dumps(memo.value))
+        )
+        return answers.in_race_mode(op)
+
+    def _start(self, now: float) -> Action | None:
+        for call in self._open.values():
+            if call.not_before <= now and self._may_start(call, now):
+                if call.barrier and self._buffer:
+                    return None if self._buffer.in_flight else self._send()
+                return self._begin(call, now)
+        if self._running or any(call.not_before > now for call in self._open.values()):
+            return None
+        return self._out_of_time(now)
+
+    def _may_start(self, call: StepCall, now: float) -> bool:
+        expected = call.expected
+        if expected is None:
+            expected = self._durations.expected(call.callable_key)
+        if fits(self._at.deadline, now, expected):
+            return True
+        return not self._progress and not self._running
+
+    def _begin(self, call: StepCall, now: float) -> Start:
+        del self._open[call.sequence]
+        call.state = CallState.RUNNING
+        call.started_at = now
+        self._running[call.sequence] = call
+        self._started += 1
+        return Start(call)
+
+    def _out_of_time(self, now: float) -> Action | None:
+        """The deadline is here, or nothing fits before it."""
+        if self._single and self._buffer.waiting:
+            return self._after_frontier()
+        if self._progress:
+            return self._answer(answers.continuation(self._at.request_id))
+        if self._cut:
+            call = min(self._cut, key=lambda cut: cut.sequence)
+            self._open.pop(call.sequence, None)
+            call.state = CallState.RUNNING
+            ran, window = now - call.started_at, self._at.deadline.window
+            self.failed(call, failures.step_over_deadline(call, ran=ran, window=window), now)
+            return self._report(call)
+        spent, window = now - self._at.deadline.started_at, self._at.deadline.window
+        return self._function_error(failures.too_slow(spent=spent, window=window))
+
+    def _hand_over(self, wanted: StepCall | None = None) -> Action | None:
+        """Answer what no checkpoint could confirm, with the next step's plan beside it."""
+        call = wanted or next((c for c in self._open.values() if not c.orchestrated), None)
+        room = RESPONSE_LIMIT
+        finished: list[Op] = []
+        for op in self._buffer.waiting:
+            room -= op.size
+            if room < 0:
+                break
+            finished.append(op)
+        if not finished:
+            reason = self._unconfirmable or ""
+            return self._function_error(failures.unconfirmable(self._buffer.waiting[0], reason))
+        planned = call.op_of(Opcode.STEP_PLANNED) if call is not None else None
+        if planned is not None and len(finished) < len(self._buffer.waiting):
+            planned = None
+        return self._respond(answers.handover(finished, planned))
+
+    def _refuse_result(self, op: Op, detail: str) -> None:
+        """The orchestrator takes no result of this size: the step fails for good."""
+        self._buffer.drop(op)
+        call = self._calls[op.id]
+        over = f"the orchestrator's limit ({detail or 'status 413'})"
+        call.failure = failures.result_too_large(call.user_id, op.size, over)
+        call.op = call.op_of(Opcode.STEP_FAILED, error=call.failure.error)
+        self._failed[call.sequence] = call

@@ -1,0 +1,80 @@
+"""Delivering memoized results in the order in which the journal has them."""
+
+from __future__ import annotations
+
+from onward.core.calls import CallState, StepCall
+from onward.core.journal import Journal, Memo
+
+
+class Replay:
+    """Matches open calls with memos, in recorded order.
+
+    A memo whose call user code has not made yet is passed over only when nothing else can happen;
+    if its call comes after all, the recorded order could not be reached, and `warning` says so.
+    """
+
+    __slots__ = ("_cursor", "_journal", "_open", "_passed", "_warned", "delivered")
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._cursor = 0
+        self._passed: set[int] = set()
+        self._open: dict[int, StepCall] = {}
+        self._warned = False
+        self.delivered = 0
+
+    def claim(self, call: StepCall) -> bool:
+        """Whether `call` is memoized; it then waits for its turn."""
+        if call.id not in self._journal:
+            return False
+        self._open[self._journal.position(call.id)] = call
+        return True
+
+    def withdraw(self, call: StepCall) -> None:
+        """The branch of `call` was cancelled before its turn."""
+        self._open.pop(self._journal.position(call.id), None)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a memoized call waits for its turn."""
+        return bool(self._open)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the next memo in recorded order can be delivered at once."""
+        return self._cursor in self._open
+
+    def next(self) -> tuple[StepCall, Memo, str | None] | None:
+        """The next delivery and a warning, or None when no open call is memoized."""
+        if not self._open:
+            return None
+        position = self._cursor if self._cursor in self._open else min(self._open)
+        call = self._open.pop(position)
+        warning = None
+        if position in self._passed:
+            self._passed.discard(position)
+            warning = self._late(call)
+        else:
+            self._passed.update(range(self._cursor, position))
+            self._cursor = position + 1
+        while self._cursor in self._passed:
+            self._cursor += 1
+        call.state = CallState.DELIVERED
+        self.delivered += 1
+        return call, self._journal.at(position), warning
+
+    def _late(self, call: StepCall) -> str | None:
+        if self._warned:
+            return None
+        self._warned = True
+        return (
+            f"The step {call.user_id!r} was recorded before steps that this replay has delivered"
+            " already: the function reached its steps in another order than before. Results are"
+            " right, but code that depends on the order of branches may see another one. This"
+            " happens when a branch awaits something outside of steps, or when the function was"
+            " changed while a run was under way."
+        )
+
+    def never_called(self) -> int:
+        """How many memos no call asked for: steps that were deleted or renamed, or lost races."""
+        return len(self._journal) - self.delivered

@@ -1,0 +1,1 @@
+"""The two drivers: asyncio and blocking. Nothing else knows which one runs a function."""

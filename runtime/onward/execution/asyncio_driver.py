@@ -1,0 +1,381 @@
+"""Drives an async function on the running event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Coroutine
+from contextvars import ContextVar
+from typing import Any
+
+from onward.app import is_async
+from onward.context import Context, Ticket
+from onward.core.actions import Cut, Deliver, Hang, Respond, Send, Start
+from onward.core.calls import StepCall
+from onward.core.response import Response
+from onward.execution.session import UNWIND_LIMIT, Execution, Hung, Session
+from onward.execution.workers import BodyCut, Interruptible, workers
+
+#: How many turns of a busy loop user code gets before it counts as idle.
+PATIENT_TURNS = 32
+
+_owner: ContextVar[AsyncDriver | None] = ContextVar("onward_driver", default=None)
+
+
+class AsyncDriver(Session):
+    """One invocation of an async function."""
+
+    def __init__(self, execution: Execution) -> None:
+        super().__init__(execution)
+        self._loop = asyncio.get_running_loop()
+        self._ready: Any = getattr(self._loop, "_ready", None)
+        self._decided: asyncio.Future[Response] = self._loop.create_future()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._bodies: dict[StepCall, asyncio.Task[Any] | Interruptible] = {}
+        self._parked: set[asyncio.Task[Any]] = set()
+        self._main: asyncio.Task[Any] | None = None
+        self._concurrent = False
+        self._scheduled = False
+        self._turns = 0
+        self._cutting: set[StepCall] = set()
+
+    async def run(self) -> Response:
+        """Drive the function to its response. Raises Hung."""
+        _track_tasks(self._loop)
+        owner = _owner.set(self)
+        try:
+            context = Context(self, call=self.execution.call, deadline=self.execution.deadline)
+            self._main = self._loop.create_task(self.execution.function.handler(context))
+            self._tasks.add(self._main)
+        finally:
+            _owner.reset(owner)
+        self._main.add_done_callback(self._on_main_done)
+        with self.lock:
+            self.rearm()
+        try:
+            return await asyncio.shield(self._decided)
+        finally:
+            self._decided.cancel()
+            await self._unwind()
+            self.close()
+
+    # ------------------------------------------------------------------ user code's side
+
+    async def step(self, call: StepCall) -> Any:
+        """The outcome of `call`."""
+        task = asyncio.current_task()
+        if task is not self._main:
+            self._concurrent = True
+        call.branch = task
+        with self.lock:
+            self.core.called(call)
+        waiter: asyncio.Future[Any] = self._loop.create_future()
+        call.token.waiter = waiter
+        if task is not None:
+            self._parked.add(task)
+        self._schedule()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            with self.lock:
+                stop = self.core.closed(call)
+            if stop:
+                self._stop_body(call)
+            self._schedule()
+            raise
+        finally:
+            if task is not None:
+                self._parked.discard(task)
+
+    def send_events(self, payload: list[dict[str, Any]]) -> dict[str, Any]:
+        """Send events; runs on a worker, as the body of a step."""
+        from onward.execution.events import post_events
+
+        return post_events(self.execution.app, payload)
+
+    # ------------------------------------------------------------------ advancing
+
+    def poke(self) -> None:
+        """Wake the loop from any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._schedule)
+        except RuntimeError:
+            return  # the loop was closed: nobody waits for this invocation any more
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Advance, unless user code may still be running in this turn of the loop."""
+        self._scheduled = False
+        waiting = self._ready is None or self._ready
+        if waiting and self._turns < PATIENT_TURNS:
+            self._turns += 1
+            self._schedule()
+            return
+        self._turns = 0
+        with self.lock:
+            while self._perform():
+                pass
+            self.log_notices()
+
+    def _perform(self) -> bool:
+        """Do the next action; whether another one may follow at once."""
+        action = self.core.advance(time.monotonic(), self._busy)
+        if action is None:
+            self.rearm()
+            return False
+        if isinstance(action, Start):
+            self._start(action.call)
+            return True
+        if isinstance(action, Deliver):
+            self._deliver(action)
+            return False
+        if isinstance(action, Send):
+            self.send(action)
+            return True
+        if isinstance(action, Cut):
+            for call in action.calls:
+                self._cut(call)
+            return True
+        if not self._decided.done():
+            if isinstance(action, Respond):
+                self._decided.set_result(action.response)
+            elif isinstance(action, Hang):
+                self._decided.set_exception(Hung())
+        return False
+
+    def _busy(self) -> bool:
+        """Whether some branch may be waiting outside of steps.
+
+        One task that waits for no step is taken for the parent of those that do.
+        """
+        if not self._concurrent:
+            return False
+        return len(self._live_tasks() - self._parked) > 1
+
+    def _live_tasks(self) -> set[asyncio.Task[Any]]:
+        """The tasks of this function that have not ended."""
+        if sys.version_info >= (3, 12):
+            return {
+                task
+                for task in asyncio.all_tasks(self._loop)
+                if task.get_context().get(_owner) is self
+            }
+        return {task for task in self._tasks if not task.done()}
+
+    def adopt(self, task: asyncio.Task[Any]) -> None:
+        """A task that this function created."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _deliver(self, action: Deliver) -> None:
+        waiter: asyncio.Future[Any] = action.call.token.waiter
+        value, error = self.outcome(action)
+        if not waiter.done():
+            if error is None:
+                waiter.set_result(value)
+            else:
+                waiter.set_exception(error)
+        self._schedule()
+
+    def _on_main_done(self, task: asyncio.Task[Any]) -> None:
+        if self.core.over:
+            if not task.cancelled():
+                task.exception()  # it was asked to stop: what it says about that is not news
+            return
+        if task.cancelled():
+            self.function_raised(asyncio.CancelledError("The function was cancelled."))
+        elif (error := task.exception()) is not None:
+            self.function_raised(error)
+        else:
+            self.function_returned(task.result())
+        self._schedule()
+
+    # ------------------------------------------------------------------ bodies
+
+    def _start(self, call: StepCall) -> None:
+        ticket: Ticket = call.token
+        if is_async(ticket.body):
+            task = self._loop.create_task(self._await_body(call), context=ticket.variables)
+            self._bodies[call] = task
+            return
+        stretch = Interruptible()
+        self._bodies[call] = stretch
+        workers.submit(lambda: self._run_blocking(call, stretch))
+
+    async def _await_body(self, call: StepCall) -> None:
+        _owner.set(None)
+        self.enter_body(call)
+        ticket: Ticket = call.token
+        started_ns, begun = time.time_ns(), time.monotonic()
+        try:
+            self.observe(call, "start")
+            assert ticket.body is not None  # noqa: S101 - only calls with a body are started
+            value = await ticket.body(*ticket.args, **ticket.kwargs)
+        except asyncio.CancelledError as error:
+            self._on_cancelled(call, error, started_ns, begun)
+        except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
+            self.body_failed(call, error, started_ns, begun)
+        else:
+            self.body_returned(call, value, started_ns, begun)
+        self._body_over(call)
+
+    def _on_cancelled(
+        self, call: StepCall, error: BaseException, started_ns: int, begun: float
+    ) -> None:
+        if call in self._cutting:
+            with self.lock:
+                self.core.was_cut(call, time.monotonic())
+        else:
+            self.body_failed(call, error, started_ns, begun)
+
+    def _run_blocking(self, call: StepCall, stretch: Interruptible) -> None:
+        """A blocking body, on a worker."""
+        ticket: Ticket = call.token
+        started_ns, begun = time.time_ns(), time.monotonic()
+        try:
+            with stretch:
+                assert ticket.variables is not None  # noqa: S101 - set with every body
+                value = ticket.variables.run(self._call_body, call)
+        except BodyCut:
+            with self.lock:
+                self.core.was_cut(call, time.monotonic())
+        except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
+            self.body_failed(call, error, started_ns, begun)
+        else:
+            if isinstance(value, Coroutine):
+                self._call_on_loop(self._adopt_coroutine, call, value, started_ns, begun)
+                return
+            self.body_returned(call, value, started_ns, begun)
+        self._call_on_loop(self._body_over, call)
+
+    def _call_body(self, call: StepCall) -> Any:
+        _owner.set(None)
+        self.enter_body(call)
+        self.observe(call, "start")
+        ticket: Ticket = call.token
+        assert ticket.body is not None  # noqa: S101 - only calls with a body are started
+        return ticket.body(*ticket.args, **ticket.kwargs)
+
+    def _call_on_loop(self, callback: Any, *args: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            return  # the loop was closed: nobody waits for this invocation any more
+
+    def _adopt_coroutine(
+        self, call: StepCall, coroutine: Coroutine[Any, Any, Any], started_ns: int, begun: float
+    ) -> None:
+        """A body that did not look async gave a coroutine, as a lambda can: await it here."""
+
+        async def finish() -> None:
+            try:
+                value = await coroutine
+            except asyncio.CancelledError as error:
+                self._on_cancelled(call, error, started_ns, begun)
+            except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
+                self.body_failed(call, error, started_ns, begun)
+            else:
+                self.body_returned(call, value, started_ns, begun)
+            self._body_over(call)
+
+        self._bodies[call] = self._loop.create_task(finish(), context=call.token.variables)
+
+    def _body_over(self, call: StepCall) -> None:
+        self._bodies.pop(call, None)
+        self._cutting.discard(call)
+        if self._ready is not None and not self._ready and not self._scheduled:
+            self._pump()
+        else:
+            self._schedule()
+
+    def _stop_body(self, call: StepCall) -> None:
+        body = self._bodies.get(call)
+        if isinstance(body, Interruptible):
+            body.interrupt()
+        elif body is not None:
+            body.cancel()
+
+    def _cut(self, call: StepCall) -> None:
+        """Stop a body; if it does not end in time, it is stuck."""
+        self._cutting.add(call)
+        self._stop_body(call)
+        self._loop.call_later(self.cut_patience(), self._check_cut, call)
+
+    def _check_cut(self, call: StepCall) -> None:
+        if call not in self._bodies or call not in self._cutting:
+            return
+        with self.lock:
+            self.core.stuck(call, time.monotonic())
+        self._schedule()
+
+    # ------------------------------------------------------------------ the end
+
+    async def _unwind(self) -> None:
+        """Cancel what user code still runs, and wait for its `finally` blocks."""
+        for call in list(self._bodies):
+            self._stop_body(call)
+        if self._main is not None and not self._main.done():
+            self._main.cancel()
+        limit = min(UNWIND_LIMIT, max(self.execution.deadline.kill_at - time.monotonic(), 0.1) / 2)
+        until = time.monotonic() + limit
+        first = {self._main} if self._main is not None else set()
+        await self._wait_for(first, until)
+        rest = self._live_tasks()
+        for task in rest:
+            task.cancel()
+        bodies = {body for body in self._bodies.values() if isinstance(body, asyncio.Task)}
+        left = await self._wait_for(rest | bodies, until)
+        while self._bodies and time.monotonic() < until:
+            await asyncio.sleep(0.001)
+        if left or self._bodies:
+            self._left_behind(len(left) + len(self._bodies))
+
+    async def _wait_for(
+        self, tasks: set[asyncio.Task[Any]], until: float
+    ) -> set[asyncio.Task[Any]]:
+        pending = {task for task in tasks if not task.done()}
+        if pending:
+            _, pending = await asyncio.wait(pending, timeout=max(0.0, until - time.monotonic()))
+        return pending
+
+    def _left_behind(self, count: int) -> None:
+        from onward.execution.abandoned import abandoned
+        from onward.logs import runtime
+
+        if not self.execution.abandons:
+            raise Hung
+        abandoned.add(count)
+        runtime.error(
+            "%d piece(s) of code of function %s could not be stopped and were left behind; the"
+            " process stops taking calls at %d of them. [run %s]",
+            count,
+            self.function_id,
+            abandoned.limit,
+            self.run_id,
+        )
+
+
+def _track_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Before Python 3.12 a task does not tell its context: note whose it is when it is made."""
+    if sys.version_info >= (3, 12) or getattr(loop, "_onward_tracks", False):
+        return
+    previous = loop.get_task_factory()
+
+    def factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
+        if previous is None:
+            task: Any = asyncio.Task(coro, loop=loop, **options)
+        else:
+            task = previous(loop, coro, **options)
+        context = options.get("context")
+        owner = context.get(_owner) if context is not None else _owner.get()
+        if owner is not None:
+            owner.adopt(task)
+        return task
+
+    loop.set_task_factory(factory)
+    loop._onward_tracks = True  # type: ignore[attr-defined]  # noqa: SLF001 - once a loop

@@ -1,0 +1,140 @@
+"""Our own daemon threads for bodies and branches.
+
+asyncio's default executor is joined at exit, so an answer would wait for a body that was abandoned.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+
+class BodyCut(BaseException):  # noqa: N818 - it is no error: it ends a body at its deadline
+    """Raised inside a body, or in user code outside of steps, when its time is over."""
+
+
+class Worker:
+    """A thread that runs one job at a time and can be interrupted while it does."""
+
+    def __init__(self, pool: Workers) -> None:
+        self._pool = pool
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._thread = threading.Thread(target=self._loop, name="onward-worker", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run `job`, which must not raise, on this idle worker."""
+        self._jobs.put(job)
+
+    def _loop(self) -> None:
+        while True:
+            job = self._jobs.get()
+            job()
+            del job
+            self._pool.release(self)
+
+
+class Workers:
+    """Idle workers are kept; a new one is made when there is none."""
+
+    def __init__(self) -> None:
+        self._idle: list[Worker] = []
+        self._lock = threading.Lock()
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run `job`, which must not raise, on some worker."""
+        with self._lock:
+            worker = self._idle.pop() if self._idle else None
+        (worker or Worker(self)).submit(job)
+
+    def release(self, worker: Worker) -> None:
+        """`worker` is idle again."""
+        with self._lock:
+            self._idle.append(worker)
+
+
+workers = Workers()
+
+
+class Interruptible:
+    """A stretch of code in one thread that another thread may interrupt with `BodyCut`.
+
+    On the main thread by a signal, which also ends a blocking system call; on any other thread by
+    an asynchronous exception, which arrives when the thread next runs Python code.
+    """
+
+    __slots__ = ("_lock", "_running", "_thread_id", "interrupted")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = False
+        self._thread_id = 0
+        self.interrupted = False
+
+    def __enter__(self) -> Interruptible:
+        self._thread_id = threading.get_ident()
+        self._running = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running = False
+        with self._lock:
+            if self.interrupted:
+                _raise_in(self._thread_id, None)
+
+    @property
+    def running(self) -> bool:
+        return self._running
+
+    def interrupt(self) -> None:
+        """Raise `BodyCut` in the stretch, if it still runs."""
+        with self._lock:
+            if not self._running:
+                return
+            self.interrupted = True
+            if self._thread_id == threading.main_thread().ident and _signal_main(self):
+                return
+            _raise_in(self._thread_id, BodyCut)
+
+
+def _raise_in(thread_id: int, kind: type[BaseException] | None) -> None:
+    target = ctypes.py_object(kind) if kind is not None else None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), target)
+
+
+_target: Interruptible | None = None
+_prepared = False
+
+
+def prepare_main_thread() -> None:
+    """Install the signal by which the main thread is interrupted; only there, and only once.
+
+    The handler stays: setting it anew for each invocation would cost more than it does.
+    """
+    global _prepared  # noqa: PLW0603 - one handler a process
+    import signal
+
+    if _prepared or threading.current_thread() is not threading.main_thread():
+        return
+    if hasattr(signal, "setitimer") and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
+        signal.signal(signal.SIGALRM, _on_signal)
+        _prepared = True
+
+
+def _on_signal(_number: int, _frame: object) -> None:
+    target = _target
+    if target is not None and target.running:
+        raise BodyCut
+
+
+def _signal_main(stretch: Interruptible) -> bool:
+    global _target  # noqa: PLW0603 - the handler has no other way to know
+    if not _prepared:
+        return False
+    import signal
+
+    _target = stretch
+    signal.setitimer(signal.ITIMER_REAL, 1e-6)
+    return True

@@ -1,0 +1,68 @@
+"""Requests other than checkpoints, by httpx: trimmed journals, events, registration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from onward.errors import JournalFetchError, OnwardError
+from onward.transport.channel import Keys, is_loopback
+
+if TYPE_CHECKING:
+    import httpx
+
+#: Seconds for one request.
+TIMEOUT = 30.0
+
+
+def _client(base_url: str) -> httpx.Client:
+    import httpx
+
+    host = urlsplit(base_url).hostname or ""
+    transport = httpx.HTTPTransport(retries=2, trust_env=not is_loopback(host))
+    return httpx.Client(
+        base_url=base_url, timeout=TIMEOUT, transport=transport, trust_env=not is_loopback(host)
+    )
+
+
+def request(
+    base_url: str, method: str, path: str, *, keys: Keys | None = None, body: object = None
+) -> Any:
+    """The JSON answer to one request. Raises OnwardError for no answer, or one that is not 2xx."""
+    import httpx
+
+    fields: dict[str, str] = {}
+    key = keys.authorization() if keys is not None else None
+    if key is not None:
+        fields["authorization"] = key
+    try:
+        with _client(base_url) as client:
+            answer = client.request(method, path, json=body, headers=fields)
+    except httpx.HTTPError as error:
+        message = f"{method} {base_url}{path} got no answer ({error}). Is the orchestrator running?"
+        raise OnwardError(message) from error
+    if keys is not None and answer.status_code == 401 and keys.fall_back(key):  # noqa: PLR2004
+        return request(base_url, method, path, keys=keys, body=body)
+    if not answer.is_success:
+        message = f"{method} {base_url}{path} answered {answer.status_code}: {answer.text[:500]}"
+        raise OnwardError(message)
+    return answer.json() if answer.content else None
+
+
+def fetch_journal(
+    base_url: str, run_id: str, keys: Keys | None = None
+) -> tuple[Mapping[str, Any], list[Any]]:
+    """Steps and events of a run whose call request was too large to carry them.
+
+    Raises JournalFetchError (SDK specification, 4.4.2).
+    """
+    try:
+        steps = request(base_url, "GET", f"/v0/runs/{run_id}/actions", keys=keys)
+        events = request(base_url, "GET", f"/v0/runs/{run_id}/batch", keys=keys)
+    except OnwardError as error:
+        message = (
+            f"The trimmed journal of run {run_id} could not be fetched: {error} Nothing was run."
+        )
+        raise JournalFetchError(message) from error
+    return steps, events
