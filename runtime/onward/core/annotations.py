@@ -25,6 +25,9 @@ from onward.core.values import (
 #: Annotations that say nothing about the value.
 _UNTYPED = frozenset({Any, object, typing.NoReturn, typing.Never})
 
+#: What a function returns whose result is awaited: the annotation's last argument counts.
+_AWAITABLE = (Awaitable, Coroutine)
+
 _MISSING = object()
 
 _codecs: WeakKeyDictionary[Any, Codec] = WeakKeyDictionary()
@@ -86,8 +89,8 @@ def _resolve(body: Any, owner: type | None) -> tuple[Codec, bool]:
         annotation = _evaluated(written, function)
     except Exception as error:  # noqa: BLE001 - evaluating an annotation may raise anything
         return BrokenCodec(_unresolved(function, error)), False
-    if typing.get_origin(annotation) in {Awaitable, Coroutine}:
-        annotation = typing.get_args(annotation)[-1]
+    if annotation in _AWAITABLE or typing.get_origin(annotation) in _AWAITABLE:
+        annotation = (typing.get_args(annotation) or (Any,))[-1]
     if annotation is typing.Self and owner is not None:
         return codec_for_annotation(owner), False
     return codec_for_annotation(annotation), True

@@ -210,7 +210,7 @@ def lazy_codec(annotation: Any) -> Codec:
 
 def annotation_text(annotation: Any) -> str:
     """`annotation` as its author would write it."""
-    return annotation.__qualname__ if type(annotation) is type else str(annotation)
+    return annotation.__qualname__ if isinstance(annotation, type) else str(annotation)
 
 
 def shown(value: Any) -> str:
