@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 # Never needed before a function runs a step.
 LAZY = {
     "aiohttp",
@@ -18,7 +20,6 @@ LAZY = {
     "email",
     "http",
     "httpx",
-    "inspect",
     "mangum",
     "opentelemetry",
     "pydantic",
@@ -45,12 +46,59 @@ async def fulfil(ctx: onward.Context) -> int:
 handler = onward.aws_lambda.handler(app)
 """
 BLOCKING_HANDLER = ASYNC_HANDLER.replace("async ", "").replace("await ", "")
-# What typing, dataclasses and enum bring differs between versions of Python; what Onward asks for
-# by name does not.
-STANDARD = {
+# The standard library's modules that a handler loads, and what they bring themselves (which differs
+# between versions of Python).
+STANDARD = (
+    "__future__",
+    "collections.abc",
+    "contextlib",
+    "contextvars",
+    "dataclasses",
+    "enum",
+    "functools",
+    "hashlib",
+    "heapq",
     "json",
+    "math",
+    "threading",
     "typing",
-}
+)
+# Onward's own modules that a handler loads before its first call.
+OWN = """
+onward
+onward.app
+onward.aws_lambda
+onward.config
+onward.context
+onward.core
+onward.core.actions
+onward.core.buffer
+onward.core.calls
+onward.core.deadline
+onward.core.durations
+onward.core.failures
+onward.core.ids
+onward.core.invocation
+onward.core.journal
+onward.core.ops
+onward.core.planning
+onward.core.replay
+onward.core.response
+onward.core.retry
+onward.core.situation
+onward.core.values
+onward.errors
+onward.execution
+onward.execution.engine
+onward.execution.session
+onward.execution.watch
+onward.protocol
+onward.protocol.call_request
+onward.protocol.checkpoint
+onward.protocol.direct
+onward.protocol.headers
+onward.protocol.response
+"""
 
 
 def _imported(code: str) -> set[str]:
@@ -66,6 +114,10 @@ def _imported(code: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
+def _standard() -> set[str]:
+    return _imported("; ".join(f"import {name}" for name in STANDARD[1:]))
+
+
 def _roots(modules: set[str]) -> set[str]:
     return {name.partition(".")[0] for name in modules}
 
@@ -79,3 +131,15 @@ def test_importing_the_package_imports_no_module_of_it() -> None:
 def test_the_package_alone_brings_nothing_but_typing() -> None:
     alone = _imported("from __future__ import annotations; import typing")
     assert _imported("import onward") - alone == {"onward"}
+
+
+@pytest.mark.parametrize("code", [ASYNC_HANDLER, BLOCKING_HANDLER], ids=["async", "blocking"])
+def test_building_a_handler_imports_a_fixed_set(code: str) -> None:
+    modules = _imported(code)
+    assert not _roots(modules) & LAZY
+    assert modules - _standard() - {"__future__"} == set(OWN.split())
+    assert set(STANDARD) <= modules
+
+
+def test_what_is_called_lazy_would_be_noticed() -> None:
+    assert {"asyncio", "http"} <= _roots(_imported("import asyncio, http.client")) & LAZY
