@@ -13,9 +13,10 @@ Amounts are whole cents, debits positive and credits negative, as the bookings h
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import onward
 
@@ -30,7 +31,8 @@ app = onward.App(
 )
 
 
-class Entry(TypedDict):
+@dataclass(frozen=True)
+class Entry:
     """A line of a booking."""
 
     booking: int
@@ -38,7 +40,8 @@ class Entry(TypedDict):
     cents: int
 
 
-class Closing(TypedDict):
+@dataclass(frozen=True)
+class Closing:
     """The month in three figures, and the file with all of them."""
 
     turnover_cents: int
@@ -48,7 +51,7 @@ class Closing(TypedDict):
 
 
 @app.function("close_month", trigger=onward.Event("books/month.ended"))
-def close_month(ctx: onward.Context) -> Closing:
+def close_month(ctx: onward.BlockingContext) -> Closing:
     """Close `month` from its `bookings`, each a list of `[account, amount]`.
 
     An account is named `kind:name`, such as `asset:cash`; the kinds are `KINDS`.
@@ -63,18 +66,13 @@ def close_month(ctx: onward.Context) -> Closing:
     closing = ctx.step.run("closing entries", closing_entries, balances, profit)
     # Three more: the second one.
     statement = ctx.step.run("statement", write_statement, out, month, balances, closing)
-    return {
-        "turnover_cents": turnover,
-        "profit_cents": profit,
-        "bookings": checked,
-        "statement": statement,
-    }
+    return Closing(turnover, profit, checked, statement)
 
 
 def read(bookings: list[list[list[str]]]) -> list[Entry]:
     """Turn amounts such as "12.50" into cents. Raises `NonRetriableError` for what is none."""
     return [
-        {"booking": number, "account": account, "cents": _cents(number, account, amount)}
+        Entry(number, account, _cents(number, account, amount))
         for number, booking in enumerate(bookings, 1)
         for account, amount in booking
     ]
@@ -84,7 +82,7 @@ def check(entries: list[Entry]) -> int:
     """Every booking must balance. Returns how many there are."""
     sums: dict[int, int] = {}
     for entry in entries:
-        sums[entry["booking"]] = sums.get(entry["booking"], 0) + entry["cents"]
+        sums[entry.booking] = sums.get(entry.booking, 0) + entry.cents
     wrong = {number: cents for number, cents in sums.items() if cents}
     if wrong:
         raise onward.NonRetriableError(f"bookings that do not balance, by cents: {wrong}")
@@ -95,7 +93,7 @@ def balances_of(entries: list[Entry]) -> dict[str, int]:
     """The balance of each account in cents."""
     balances: dict[str, int] = {}
     for entry in entries:
-        balances[entry["account"]] = balances.get(entry["account"], 0) + entry["cents"]
+        balances[entry.account] = balances.get(entry.account, 0) + entry.cents
     return dict(sorted(balances.items()))
 
 

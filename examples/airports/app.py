@@ -27,9 +27,9 @@ import sqlite3
 import statistics
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import onward
 
@@ -67,18 +67,17 @@ class Job:
     def of(cls, data: Mapping[str, Any]) -> Job:
         """Read event data. Raises `NonRetriableError` for an unknown key or a bad value."""
         asked = {key: value for key, value in data.items() if not key.startswith("_")}
-        known = {field.name: type(field.default) for field in fields(cls)}
+        known = {field.name: field.type for field in fields(cls)}
         for key, value in asked.items():
             if key not in known:
                 raise onward.NonRetriableError(
                     f"the event's data has {key!r}, which this job does not know; "
                     f"it knows {', '.join(known)}"
                 )
-            if type(value) is not known[key] or (known[key] is int and not value > 0):
-                wanted = "a whole number above 0" if known[key] is int else "a path"
-                raise onward.NonRetriableError(
-                    f"the event's data has {key!r}: {value!r}; give {wanted}"
-                )
+            if known[key] == "int" and (type(value) is not int or value < 1):
+                raise onward.NonRetriableError(f"{key}: give a whole number above 0, not {value!r}")
+            if known[key] == "str" and not isinstance(value, str):
+                raise onward.NonRetriableError(f"{key}: give a path, not {value!r}")
         return cls(**asked)
 
 
@@ -100,7 +99,8 @@ class Table:
     checksum: str
 
 
-class Loaded(TypedDict):
+@dataclass(frozen=True)
+class Loaded:
     """What the step "load" leaves in the journal: a few words, never the table itself."""
 
     airports: int
@@ -109,14 +109,16 @@ class Loaded(TypedDict):
     out: str
 
 
-class Neighbourhood(TypedDict):
+@dataclass(frozen=True)
+class Neighbourhood:
     """The nearest airports with their distance in km; how many others are `within_km`."""
 
     near: dict[str, float]
     within: int
 
 
-class Distance(TypedDict):
+@dataclass(frozen=True)
+class Distance:
     """Two airports and the distance between them."""
 
     airport: str
@@ -125,7 +127,8 @@ class Distance(TypedDict):
     km: float
 
 
-class Crowd(TypedDict):
+@dataclass(frozen=True)
+class Crowd:
     """The airport that has most others within the radius, and how many."""
 
     airport: str
@@ -133,7 +136,8 @@ class Crowd(TypedDict):
     others: int
 
 
-class Summary(TypedDict):
+@dataclass(frozen=True)
+class Summary:
     """What the whole table comes to. `loneliest` starts with the most remote."""
 
     airports: int
@@ -145,37 +149,47 @@ class Summary(TypedDict):
     crowded: Crowd
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """The figures that stand out, and the paths of what was written."""
+
+    airports: int
+    pairs: int
+    farthest: Distance
+    closest: Distance | None
+    crowded: Crowd
+    database: str
+    report: str
+
+
 @app.function(
     "nearest",
     trigger=onward.Event("airports/nearest.requested"),
     checkpointing=onward.Checkpointing(max_runtime="15m", buffered_steps=10, max_interval="60s"),
 )
-def nearest(ctx: onward.Context) -> dict[str, Any]:
-    """Load, chunk by chunk find the neighbours, aggregate, save, report.
-
-    Returns the figures that stand out, and the paths of the `database` and the `report`.
-    """
+def nearest(ctx: onward.BlockingContext) -> Outcome:
+    """Load, chunk by chunk find the neighbours, aggregate, save, report."""
     job = Job.of(ctx.event.data)
     loaded = ctx.step.run("load", load, job)
     chunks: dict[str, Neighbourhood] = {}
-    for start in range(0, loaded["airports"], job.chunk):
+    for start in range(0, loaded.airports, job.chunk):
         # A step's id says what it computed: another chunk size never takes up old results.
-        stop = min(start + job.chunk, loaded["airports"])
+        stop = min(start + job.chunk, loaded.airports)
         chunks |= ctx.step.run(
             f"nearest {job.neighbours} of {start}-{stop}", nearest_of, job, loaded, start, stop
         )
     summary = ctx.step.run("aggregate", aggregate, job, loaded, chunks)
     database = ctx.step.run("save", save, loaded, ctx.run_id, chunks, summary)
     report = ctx.step.run("report", write_report, job, loaded, ctx.run_id, summary)
-    return {
-        "airports": summary["airports"],
-        "pairs": summary["pairs"],
-        "farthest": summary["loneliest"][0],
-        "closest": summary["closest"],
-        "crowded": summary["crowded"],
-        "database": database,
-        "report": report,
-    }
+    return Outcome(
+        airports=summary.airports,
+        pairs=summary.pairs,
+        farthest=summary.loneliest[0],
+        closest=summary.closest,
+        crowded=summary.crowded,
+        database=database,
+        report=report,
+    )
 
 
 # The bodies of the steps. Each can run again, in another process, at any time: it takes what it
@@ -186,12 +200,7 @@ def load(job: Job) -> Loaded:
     """Read the table and fix what must stay the same for the whole run."""
     table = read_table(job.table)
     source = job.table or f"airportsdata {_packaged_version()}"
-    return {
-        "airports": len(table.airports),
-        "checksum": table.checksum,
-        "source": source,
-        "out": str(output_directory(job.out)),
-    }
+    return Loaded(len(table.airports), table.checksum, source, str(output_directory(job.out)))
 
 
 def nearest_of(job: Job, loaded: Loaded, start: int, stop: int) -> dict[str, Neighbourhood]:
@@ -229,7 +238,7 @@ def neighbourhoods(
             if other != index
         }
         within = len([value for value in closeness if value >= cosine])
-        found.append((airports[index].iata, {"near": near, "within": within}))
+        found.append((airports[index].iata, Neighbourhood(near, within)))
     return found
 
 
@@ -240,7 +249,7 @@ def kilometres(one: tuple[float, float, float], other: tuple[float, float, float
 
 def by_distance(neighbourhood: Neighbourhood) -> list[tuple[str, float]]:
     """The nearest airports as (code, km), nearest first. JSON objects promise no order."""
-    return sorted(neighbourhood["near"].items(), key=lambda pair: (pair[1], pair[0]))
+    return sorted(neighbourhood.near.items(), key=lambda pair: (pair[1], pair[0]))
 
 
 def aggregate(job: Job, loaded: Loaded, chunks: dict[str, Neighbourhood]) -> Summary:
@@ -252,25 +261,21 @@ def aggregate(job: Job, loaded: Loaded, chunks: dict[str, Neighbourhood]) -> Sum
         for neighbour, km in by_distance(neighbourhood)[:1]
     )
     distances = [_distance(names, *pair) for pair in nearest_first]
-    crowded = min(chunks, key=lambda iata: (-chunks[iata]["within"], iata))
-    return {
-        "airports": len(chunks),
-        "pairs": sum(len(neighbourhood["near"]) for neighbourhood in chunks.values()),
-        "median_km": round(statistics.median(km for km, _, _ in nearest_first), 2),
-        "loneliest": distances[: -LONELIEST - 1 : -1],
-        "closest": next((pair for pair in distances if pair["km"] > 0), None),
-        "same_place": [[one, other] for km, one, other in nearest_first if not km and one < other],
-        "crowded": {
-            "airport": crowded,
-            "name": names[crowded],
-            "others": chunks[crowded]["within"],
-        },
-    }
+    crowded = min(chunks, key=lambda iata: (-chunks[iata].within, iata))
+    return Summary(
+        airports=len(chunks),
+        pairs=sum(len(neighbourhood.near) for neighbourhood in chunks.values()),
+        median_km=round(statistics.median(km for km, _, _ in nearest_first), 2),
+        loneliest=distances[: -LONELIEST - 1 : -1],
+        closest=next((pair for pair in distances if pair.km > 0), None),
+        same_place=[[one, other] for km, one, other in nearest_first if not km and one < other],
+        crowded=Crowd(crowded, names[crowded], chunks[crowded].within),
+    )
 
 
 def save(loaded: Loaded, run_id: str, chunks: dict[str, Neighbourhood], summary: Summary) -> str:
     """Write everything in one transaction. Again: replaces this run's rows with the same rows."""
-    path = Path(loaded["out"], "airports.sqlite")
+    path = Path(loaded.out, "airports.sqlite")
     with contextlib.closing(sqlite3.connect(path)) as database, database:
         database.execute(
             "CREATE TABLE IF NOT EXISTS run (run_id TEXT PRIMARY KEY, source TEXT NOT NULL,"
@@ -283,7 +288,7 @@ def save(loaded: Loaded, run_id: str, chunks: dict[str, Neighbourhood], summary:
         )
         database.execute(
             "INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?)",
-            (run_id, loaded["source"], loaded["checksum"], json.dumps(summary)),
+            (run_id, loaded.source, loaded.checksum, json.dumps(asdict(summary))),
         )
         database.executemany(
             "INSERT OR REPLACE INTO neighbour VALUES (?, ?, ?, ?, ?)", _rows(run_id, chunks)
@@ -294,29 +299,29 @@ def save(loaded: Loaded, run_id: str, chunks: dict[str, Neighbourhood], summary:
 def write_report(job: Job, loaded: Loaded, run_id: str, summary: Summary) -> str:
     """Write the report as Markdown and return its path. It is there whole or not at all."""
     lonely = "\n".join(
-        f"| {place} | {pair['airport']} {pair['name']} | {pair['neighbour']} | {pair['km']:,.1f} |"
-        for place, pair in enumerate(summary["loneliest"], 1)
+        f"| {place} | {pair.airport} {pair.name} | {pair.neighbour} | {pair.km:,.1f} |"
+        for place, pair in enumerate(summary.loneliest, 1)
     )
-    crowd, pair = summary["crowded"], summary["closest"]
-    closest = f"{pair['airport']} and {pair['neighbour']}, {pair['km']} km" if pair else "none"
-    same_place = ", ".join(" and ".join(codes) for codes in summary["same_place"]) or "none"
+    crowd, pair = summary.crowded, summary.closest
+    closest = f"{pair.airport} and {pair.neighbour}, {pair.km} km" if pair else "none"
+    same_place = ", ".join(" and ".join(codes) for codes in summary.same_place) or "none"
     text = f"""\
 # Nearest airports
 
-{summary["airports"]:,} airports from {loaded["source"]} (checksum {loaded["checksum"]}), \
-{summary["pairs"]:,} neighbours.
+{summary.airports:,} airports from {loaded.source} (checksum {loaded.checksum}), \
+{summary.pairs:,} neighbours.
 
-- The median airport's nearest neighbour is {summary["median_km"]:,.1f} km away.
+- The median airport's nearest neighbour is {summary.median_km:,.1f} km away.
 - Closest pair: {closest}.
 - At the very same place: {same_place}.
-- Most crowded: {crowd["airport"]} {crowd["name"]}, with {crowd["others"]} others within \
+- Most crowded: {crowd.airport} {crowd.name}, with {crowd.others} others within \
 {job.within_km} km.
 
 | | farthest from any neighbour | nearest neighbour | km |
 |---|---|---|---|
 {lonely}
 """
-    path = Path(loaded["out"], f"{run_id}.md")
+    path = Path(loaded.out, f"{run_id}.md")
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
@@ -363,10 +368,10 @@ def output_directory(asked: str) -> Path:
 
 def _same_table(job: Job, loaded: Loaded) -> Table:
     table = read_table(job.table)
-    if table.checksum != loaded["checksum"]:
+    if table.checksum != loaded.checksum:
         raise onward.NonRetriableError(
-            f"{loaded['source']} changed while the run was going on (checksum {table.checksum}, "
-            f"at first {loaded['checksum']}); start a new run"
+            f"{loaded.source} changed while the run was going on (checksum {table.checksum}, "
+            f"at first {loaded.checksum}); start a new run"
         )
     return table
 
@@ -403,7 +408,7 @@ def _csv_rows(path: str) -> Iterator[Airport]:
 
 
 def _distance(names: Mapping[str, str], km: float, iata: str, neighbour: str) -> Distance:
-    return {"airport": iata, "name": names[iata], "neighbour": neighbour, "km": km}
+    return Distance(iata, names[iata], neighbour, km)
 
 
 def _rows(

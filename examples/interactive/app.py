@@ -16,8 +16,9 @@ import io
 import json
 import re
 import sqlite3
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import onward
 
@@ -27,21 +28,23 @@ if TYPE_CHECKING:
 app = onward.App("interactive")
 
 
-class Contact(TypedDict):
+@dataclass(frozen=True)
+class Contact:
     """A person to write to."""
 
     name: str
     email: str
 
 
-class Imported(TypedDict):
+@dataclass(frozen=True)
+class Imported:
     """What became of the text. With `problems`, nothing was saved."""
 
     status: str
-    contacts: int
-    duplicates: int
-    problems: list[str]
     progress: list[int]
+    contacts: int = 0
+    duplicates: int = 0
+    problems: list[str] = field(default_factory=list)
 
 
 @app.function(
@@ -63,13 +66,7 @@ async def import_contacts(ctx: onward.Context) -> Imported:
     await progress(10, "reading the file")
     problems = await ctx.step.run("validate", validate, text)
     if problems:
-        return {
-            "status": "rejected",
-            "contacts": 0,
-            "duplicates": 0,
-            "problems": problems,
-            "progress": shown,
-        }
+        return Imported("rejected", shown, problems=problems)
     await progress(25, "the file is valid")
     contacts = await ctx.step.run("normalise", normalise, text)
     await progress(50, f"{len(contacts)} contacts read")
@@ -77,13 +74,7 @@ async def import_contacts(ctx: onward.Context) -> Imported:
     saved = await ctx.step.run("save", save, out, unique)
     await progress(90, f"{saved} contacts saved")
     await progress(100, "done")
-    return {
-        "status": "imported",
-        "contacts": saved,
-        "duplicates": len(contacts) - len(unique),
-        "problems": [],
-        "progress": shown,
-    }
+    return Imported("imported", shown, contacts=saved, duplicates=len(contacts) - len(unique))
 
 
 def publish(out: str, run_id: str, percent: int, message: str) -> int:
@@ -114,14 +105,14 @@ def validate(text: str) -> list[str]:
 def normalise(text: str) -> list[Contact]:
     """Read the contacts: single spaces in names, addresses in lower case."""
     return [
-        {"name": " ".join(row["name"].split()), "email": row["email"].strip().lower()}
+        Contact(" ".join(row["name"].split()), row["email"].strip().lower())
         for row in csv.DictReader(io.StringIO(text))
     ]
 
 
 def merge(contacts: list[Contact]) -> list[Contact]:
     """One contact an address, the last one that the file gives."""
-    return list({contact["email"]: contact for contact in contacts}.values())
+    return list({contact.email: contact for contact in contacts}.values())
 
 
 def save(out: str, contacts: list[Contact]) -> int:
@@ -130,7 +121,10 @@ def save(out: str, contacts: list[Contact]) -> int:
         database.execute(
             "CREATE TABLE IF NOT EXISTS contact (email TEXT PRIMARY KEY, name TEXT NOT NULL)"
         )
-        database.executemany("INSERT OR REPLACE INTO contact VALUES (:email, :name)", contacts)
+        database.executemany(
+            "INSERT OR REPLACE INTO contact VALUES (?, ?)",
+            [(contact.email, contact.name) for contact in contacts],
+        )
     return len(contacts)
 
 

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import onward
 import onward.asgi
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 app = onward.App("server")
 
 
-class Duplicates(TypedDict):
+@dataclass(frozen=True)
+class Duplicates:
     """What was found. `unreadable` files went away, or may not be read."""
 
     files: int
@@ -56,13 +58,13 @@ async def find_duplicates(ctx: onward.Context) -> Duplicates:
         # A blocking body in an async function runs on a worker thread; other calls go on meanwhile.
         digests |= await ctx.step.run(f"hash from {start}", hash_files, root, names)
     groups = await ctx.step.run("compare", compare, digests)
-    return {
-        "files": len(sizes),
-        "hashed": len(candidates),
-        "wasted_bytes": sum(sizes[group[0]] * (len(group) - 1) for group in groups),
-        "groups": groups,
-        "unreadable": [name for name, digest in digests.items() if digest is None],
-    }
+    return Duplicates(
+        files=len(sizes),
+        hashed=len(candidates),
+        wasted_bytes=sum(sizes[group[0]] * (len(group) - 1) for group in groups),
+        groups=groups,
+        unreadable=[name for name, digest in digests.items() if digest is None],
+    )
 
 
 asgi = onward.asgi.serve(app)

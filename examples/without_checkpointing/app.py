@@ -19,9 +19,10 @@ The price is one call a step. A job with many short steps in a row is the opposi
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import onward
 
@@ -31,15 +32,16 @@ if TYPE_CHECKING:
 app = onward.App("reminders")
 
 
-class Reminded(TypedDict):
-    """How it ended, and the letters that were written."""
+@dataclass(frozen=True)
+class Reminded:
+    """The letters that were written, and how it ended."""
 
-    paid: bool
     letters: list[str]
+    paid: bool
 
 
 @app.function("remind", trigger=onward.Event("invoice/overdue"), checkpointing=False)
-def remind(ctx: onward.Context) -> Reminded:
+def remind(ctx: onward.BlockingContext) -> Reminded:
     """Remind of `invoice` by a letter to `email`; a final notice follows after `grace` ("3d").
 
     Letters go into the directory `out`, where `payments.json` lists the invoices that are paid.
@@ -49,9 +51,9 @@ def remind(ctx: onward.Context) -> Reminded:
     ctx.step.sleep("grace", grace)
     paid = ctx.step.run("paid?", is_paid, out, invoice)
     if paid:
-        return {"paid": True, "letters": [first]}
+        return Reminded([first], paid=True)
     last = ctx.step.run("final notice", write_letter, out, invoice, email, "Final notice")
-    return {"paid": False, "letters": [first, last]}
+    return Reminded([first, last], paid=False)
 
 
 def write_letter(out: str, invoice: str, email: str, subject: str) -> str:

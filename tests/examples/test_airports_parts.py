@@ -45,10 +45,10 @@ def test_event_data_becomes_a_job(data: dict[str, Any], expected: airports.Job) 
     ("data", "complaint"),
     [
         ({"neighbors": 3}, "'neighbors', which this job does not know; it knows chunk, neighbours"),
-        ({"chunk": 0}, "'chunk': 0; give a whole number above 0"),
-        ({"chunk": True}, "'chunk': True; give a whole number above 0"),
-        ({"neighbours": 2.5}, "'neighbours': 2.5; give a whole number above 0"),
-        ({"table": 7}, "'table': 7; give a path"),
+        ({"chunk": 0}, "chunk: give a whole number above 0, not 0"),
+        ({"chunk": True}, "chunk: give a whole number above 0, not True"),
+        ({"neighbours": 2.5}, "neighbours: give a whole number above 0, not 2.5"),
+        ({"table": 7}, "table: give a path, not 7"),
     ],
 )
 def test_event_data_that_is_wrong_is_named(data: dict[str, Any], complaint: str) -> None:
@@ -60,29 +60,29 @@ def test_event_data_that_is_wrong_is_named(data: dict[str, Any], complaint: str)
 def test_neighbours_of_known_places(table: Path, tmp_path: Path) -> None:
     job = airports.Job(neighbours=2, within_km=120, out=str(tmp_path), table=str(table))
     loaded = airports.load(job)
-    found = airports.nearest_of(job, loaded, 0, loaded["airports"])
+    found = airports.nearest_of(job, loaded, 0, loaded.airports)
     # A degree of a great circle: 2 pi R1 / 360 = 111.19508 km.
     assert list(found) == ["EAS", "FAR", "NOR", "NUL", "TWN"]
-    assert found["NUL"] == {"near": {"TWN": 0, "EAS": 111.2}, "within": 2}
+    assert found["NUL"] == airports.Neighbourhood({"TWN": 0, "EAS": 111.2}, 2)
     # NUL and TWN are equally near: in order of code.
-    assert list(found["EAS"]["near"]) == ["NUL", "TWN"]
-    assert found["NOR"] == {"near": {"NUL": 222.39, "TWN": 222.39}, "within": 0}
-    assert found["FAR"]["near"] == {"NOR": 19792.72, "EAS": 19903.92}
+    assert list(found["EAS"].near) == ["NUL", "TWN"]
+    assert found["NOR"] == airports.Neighbourhood({"NUL": 222.39, "TWN": 222.39}, 0)
+    assert found["FAR"].near == {"NOR": 19792.72, "EAS": 19903.92}
 
 
 def test_no_more_neighbours_than_there_are(table: Path, tmp_path: Path) -> None:
     job = airports.Job(neighbours=50, out=str(tmp_path), table=str(table))
     loaded = airports.load(job)
-    found = airports.nearest_of(job, loaded, 0, loaded["airports"])
-    assert {len(place["near"]) for place in found.values()} == {4}
-    assert all(iata not in place["near"] for iata, place in found.items())
+    found = airports.nearest_of(job, loaded, 0, loaded.airports)
+    assert {len(place.near) for place in found.values()} == {4}
+    assert all(iata not in place.near for iata, place in found.items())
 
 
 def test_the_number_of_threads_changes_nothing(tmp_path: Path) -> None:
     alone = airports.Job(workers=1, out=str(tmp_path))
     together = airports.Job(workers=8, out=str(tmp_path))
     loaded = airports.load(alone)
-    assert loaded["airports"] > 7_000
+    assert loaded.airports > 7_000
     assert airports.nearest_of(alone, loaded, 90, 190) == airports.nearest_of(
         together, loaded, 90, 190
     )
@@ -124,7 +124,7 @@ def test_a_table_that_changes_under_the_run_ends_it(table: Path, tmp_path: Path)
 def test_saving_again_changes_nothing_and_other_runs_stay(table: Path, tmp_path: Path) -> None:
     job = airports.Job(out=str(tmp_path), table=str(table))
     loaded = airports.load(job)
-    chunks = airports.nearest_of(job, loaded, 0, loaded["airports"])
+    chunks = airports.nearest_of(job, loaded, 0, loaded.airports)
     summary = airports.aggregate(job, loaded, chunks)
     path = airports.save(loaded, "first", chunks, summary)
     for _ in range(2):
@@ -139,17 +139,11 @@ def test_the_summary_names_the_extremes(table: Path, tmp_path: Path) -> None:
     job = airports.Job(neighbours=1, within_km=120, out=str(tmp_path), table=str(table))
     loaded = airports.load(job)
     summary = airports.aggregate(job, loaded, airports.nearest_of(job, loaded, 0, 5))
-    assert summary["airports"] == summary["pairs"] == 5
-    assert summary["loneliest"][0] == {
-        "airport": "FAR",
-        "name": "The other side",
-        "neighbour": "NOR",
-        "km": 19792.72,
-    }
-    assert summary["closest"] is not None
-    assert (summary["closest"]["airport"], summary["closest"]["neighbour"]) == ("EAS", "NUL")
-    assert summary["same_place"] == [["NUL", "TWN"]]
-    assert summary["crowded"] == {"airport": "EAS", "name": "One degree east", "others": 2}
+    assert summary.airports == summary.pairs == 5
+    assert summary.loneliest[0] == airports.Distance("FAR", "The other side", "NOR", 19792.72)
+    assert summary.closest == airports.Distance("EAS", "One degree east", "NUL", 111.2)
+    assert summary.same_place == [["NUL", "TWN"]]
+    assert summary.crowded == airports.Crowd("EAS", "One degree east", 2)
 
 
 def test_the_default_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,5 +153,5 @@ def test_the_default_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert airports.output_directory("elsewhere") == tmp_path / "elsewhere"
     assert (tmp_path / "elsewhere").is_dir()
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "nearest")
-    monkeypatch.setattr(airports.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     assert airports.output_directory("") == tmp_path / "tmp" / "airports"
