@@ -50,6 +50,9 @@ class Deadline:
         return self.ends_at - self.started_at
 
 
+NO_DEADLINE = Deadline()
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What bounds an invocation, in seconds; None for no limit.

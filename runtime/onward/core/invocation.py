@@ -7,30 +7,22 @@ seconds on one monotonic clock of the driver's choice.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 
-from onward.core import failures
+from onward.core import failures, planning
 from onward.core import response as answers
 from onward.core.actions import Action, Cut, Deliver, Hang, Respond, Send, Start
-from onward.core.buffer import FLUSH_BYTES, Buffer, FlushPolicy
+from onward.core.buffer import FLUSH_BYTES, Buffer
 from onward.core.calls import CallState, Failure, StepCall, StepIds
-from onward.core.deadline import Deadline, Durations, fits
-from onward.core.ids import NO_TARGET
-from onward.core.journal import Journal, Memo
+from onward.core.deadline import Durations, fits
 from onward.core.ops import ErrorInfo, Op, Opcode
 from onward.core.replay import Replay
 from onward.core.response import Response
 from onward.core.retry import Verdict, backoff
+from onward.core.situation import DEFAULT_POLICY, Situation
 from onward.errors import StepUsageError
-
-
-def idle() -> bool:
-    """Whether user code may wait outside of steps: the answer of a driver that always knows."""
-    return False
 
 
 #: How long, in seconds, a branch that awaits something outside of steps is waited for.
@@ -39,9 +31,6 @@ OUTSIDE_GRACE = 0.02
 #: The orchestrator's limit on one result, in bytes (recorded: over about 4 MB answers 413).
 RESULT_LIMIT = 4_000_000
 
-#: No response is larger than this, in bytes.
-RESPONSE_LIMIT = 3_000_000
-
 #: Results that ride with `RunComplete` instead of a checkpoint of their own: at most so many.
 RIDE_ALONG = 100
 
@@ -49,32 +38,9 @@ RIDE_ALONG = 100
 STEP_LIMIT, STEP_WARNING = 1000, 800
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What a call request and the function's options say about one invocation.
-
-    `policy` None is the classic mode, a call a step. `abandons`: a body that cannot be stopped may
-    be left behind (a server) or must not be (Lambda).
-    """
-
-    request_id: str
-    journal: Journal
-    target: str = NO_TARGET
-    attempt: int = 0
-    max_attempts: int = 4
-    policy: FlushPolicy | None = FlushPolicy()
-    deadline: Deadline = Deadline()
-    plan_always: bool = False
-    plan_parallel: bool = False
-    abandons: bool = True
-
-    @property
-    def targeted(self) -> bool:
-        return self.target != NO_TARGET
-
-    @property
-    def last_attempt(self) -> bool:
-        return self.attempt + 1 >= self.max_attempts
+def idle() -> bool:
+    """Whether user code may wait outside of steps: the answer of a driver that always knows."""
+    return False
 
 
 class Invocation:
@@ -82,9 +48,11 @@ class Invocation:
 
     def __init__(self, situation: Situation, durations: Durations | None = None) -> None:
         self._at = situation
+        self._single = situation.single
+        self._first_frontier_only = situation.first_frontier_only
         self._ids = StepIds()
         self._replay = Replay(situation.journal)
-        self._buffer = Buffer(situation.policy or FlushPolicy())
+        self._buffer = Buffer(situation.policy or DEFAULT_POLICY)
         self._durations = durations or Durations()
         self._calls: dict[str, StepCall] = {}
         self._open: dict[int, StepCall] = {}
@@ -329,15 +297,6 @@ class Invocation:
     # ------------------------------------------------------------------ bookkeeping
 
     @property
-    def _single(self) -> bool:
-        """Whether one frontier of steps is run and answered, and nothing is checkpointed before."""
-        return self._at.policy is None or self._at.targeted
-
-    @property
-    def _first_frontier_only(self) -> bool:
-        return self._single or self._at.attempt > 0
-
-    @property
     def _progress(self) -> bool:
         return bool(self._buffer.confirmed or self._buffer)
 
@@ -400,6 +359,8 @@ class Invocation:
     # ------------------------------------------------------------------ deciding
 
     def _cut_overdue(self, now: float) -> Cut | None:
+        if not self._running:
+            return None
         late = now >= self._at.deadline.ends_at
         due = tuple(
             call
@@ -437,7 +398,11 @@ class Invocation:
         waiting = self._buffer.waiting
         riding = self._buffer.bytes + len(result)
         small = len(waiting) <= RIDE_ALONG and riding <= FLUSH_BYTES
-        if small or not waiting or (self._unconfirmable is not None and riding <= RESPONSE_LIMIT):
+        if (
+            small
+            or not waiting
+            or (self._unconfirmable is not None and riding <= planning.RESPONSE_LIMIT)
+        ):
             return self._respond(answers.run_complete(result, waiting))
         return self._answer(answers.run_complete(result))
 
@@ -528,16 +493,7 @@ class Invocation:
 
     def _plan(self, now: float) -> Action | None:
         calls = sorted({**self._open, **self._failed}.items())
-        return self._answer(answers.plan([self._planned(call, now) for _, call in calls]))
-
-    def _planned(self, call: StepCall, now: float) -> Op:
-        if not call.orchestrated:
-            return call.op_of(Opcode.STEP_PLANNED, opts=call.opts)
-        opts = dict(call.opts)
-        if call.wakes_at is not None:
-            left = max(0, round((call.wakes_at - now) * 1000))
-            opts["duration"] = call.name = f"{left}ms"
-        return call.op_of(call.code, opts=opts)
+        return self._answer(answers.plan([planning.planned(call, now) for _, call in calls]))
 
     def _target(self, now: float, busy: Callable[[], bool]) -> Action | None:
         """A targeted call: run that step, whatever else is open."""
@@ -546,23 +502,13 @@ class Invocation:
             return self._begin(target, now)
         memo = self._at.journal.get(self._at.target)
         if memo is not None:
-            return self._respond(answers.step_run(self._again(target, memo)))
+            return self._respond(planning.again(target, memo))
         if self._running or self._wait_for_outside(now, busy) or not self._open:
             return None
         if target is not None:
             return self._respond(answers.over(self._at.request_id))
         names = ", ".join(repr(call.user_id) for call in self._open.values())
         return self._function_error(failures.step_not_found(self._at.target, names))
-
-    def _again(self, call: StepCall | None, memo: Memo) -> Op:
-        """The answer to a targeted call whose result is in the journal already: the same result."""
-        known = call or StepCall(Opcode.STEP_RUN, memo.id, id=memo.id)
-        op = (
-            known.op_of(Opcode.STEP_FAILED, error=memo.error)
-            if memo.error
-            else known.op_of(Opcode.STEP_RUN, data=json.dumps(memo.value))
-        )
-        return answers.in_race_mode(op)
 
     def _start(self, now: float) -> Action | None:
         for call in self._open.values():
@@ -608,20 +554,15 @@ class Invocation:
 
     def _hand_over(self, wanted: StepCall | None = None) -> Action | None:
         """Answer what no checkpoint could confirm, with the next step's plan beside it."""
-        call = wanted or next((c for c in self._open.values() if not c.orchestrated), None)
-        room = RESPONSE_LIMIT
-        finished: list[Op] = []
-        for op in self._buffer.waiting:
-            room -= op.size
-            if room < 0:
-                break
-            finished.append(op)
+        waiting = self._buffer.waiting
+        finished = planning.that_fit(waiting)
         if not finished:
             reason = self._unconfirmable or ""
-            return self._function_error(failures.unconfirmable(self._buffer.waiting[0], reason))
-        planned = call.op_of(Opcode.STEP_PLANNED) if call is not None else None
-        if planned is not None and len(finished) < len(self._buffer.waiting):
-            planned = None
+            return self._function_error(failures.unconfirmable(waiting[0], reason))
+        call = wanted or next((c for c in self._open.values() if not c.orchestrated), None)
+        planned = None
+        if call is not None and len(finished) == len(waiting):
+            planned = planning.planned(call, 0.0)
         return self._respond(answers.handover(finished, planned))
 
     def _refuse_result(self, op: Op, detail: str) -> None:

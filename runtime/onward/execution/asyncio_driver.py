@@ -20,6 +20,9 @@ from onward.execution.workers import BodyCut, Interruptible, workers
 #: How many turns of a busy loop user code gets before it counts as idle.
 PATIENT_TURNS = 32
 
+#: How often in a row user code goes on without a turn of the loop.
+AT_ONCE = 64
+
 _owner: ContextVar[AsyncDriver | None] = ContextVar("onward_driver", default=None)
 
 
@@ -38,6 +41,7 @@ class AsyncDriver(Session):
         self._concurrent = False
         self._scheduled = False
         self._turns = 0
+        self._at_once = 0
         self._cutting: set[StepCall] = set()
 
     async def run(self) -> Response:
@@ -74,7 +78,7 @@ class AsyncDriver(Session):
         call.token.waiter = waiter
         if task is not None:
             self._parked.add(task)
-        self._schedule()
+        self._advance_at_once_or_soon()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -106,16 +110,35 @@ class AsyncDriver(Session):
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._pump)
+            self._loop.call_soon(self._on_turn)
 
-    def _pump(self) -> None:
-        """Advance, unless user code may still be running in this turn of the loop."""
+    def _on_turn(self) -> None:
+        """A turn of the loop: advance, unless user code may still be running in it."""
         self._scheduled = False
-        waiting = self._ready is None or self._ready
-        if waiting and self._turns < PATIENT_TURNS:
+        self._at_once = 0
+        if self._others_ready() and self._turns < PATIENT_TURNS:
             self._turns += 1
             self._schedule()
-            return
+        else:
+            self._pump()
+
+    def _others_ready(self) -> bool:
+        """Whether anything but this driver's own turn is ready to run; loops may not tell."""
+        return self._ready is None or len(self._ready) > self._scheduled
+
+    def _advance_at_once_or_soon(self) -> None:
+        """Advance now if nothing else is ready to run, since the caller is about to wait.
+
+        That saves turns of the loop; every so often one is left for whatever else lives there.
+        """
+        if self._at_once < AT_ONCE and not self._others_ready():
+            self._at_once += 1
+            self._pump()
+        else:
+            self._schedule()
+
+    def _pump(self) -> None:
+        """Advance: user code is idle."""
         self._turns = 0
         with self.lock:
             while self._perform():
@@ -180,7 +203,8 @@ class AsyncDriver(Session):
                 waiter.set_result(value)
             else:
                 waiter.set_exception(error)
-        self._schedule()
+        if self._concurrent:  # else user code's next call, or its end, comes by itself
+            self._schedule()
 
     def _on_main_done(self, task: asyncio.Task[Any]) -> None:
         if self.core.over:
@@ -199,6 +223,8 @@ class AsyncDriver(Session):
 
     def _start(self, call: StepCall) -> None:
         ticket: Ticket = call.token
+        assert ticket.variables is not None  # noqa: S101 - set with every body
+        ticket.variables.run(_owner.set, None)  # tasks that a body makes are its own
         if is_async(ticket.body):
             task = self._loop.create_task(self._await_body(call), context=ticket.variables)
             self._bodies[call] = task
@@ -208,7 +234,6 @@ class AsyncDriver(Session):
         workers.submit(lambda: self._run_blocking(call, stretch))
 
     async def _await_body(self, call: StepCall) -> None:
-        _owner.set(None)
         self.enter_body(call)
         ticket: Ticket = call.token
         started_ns, begun = time.time_ns(), time.monotonic()
@@ -254,7 +279,6 @@ class AsyncDriver(Session):
         self._call_on_loop(self._body_over, call)
 
     def _call_body(self, call: StepCall) -> Any:
-        _owner.set(None)
         self.enter_body(call)
         self.observe(call, "start")
         ticket: Ticket = call.token
@@ -288,10 +312,7 @@ class AsyncDriver(Session):
     def _body_over(self, call: StepCall) -> None:
         self._bodies.pop(call, None)
         self._cutting.discard(call)
-        if self._ready is not None and not self._ready and not self._scheduled:
-            self._pump()
-        else:
-            self._schedule()
+        self._advance_at_once_or_soon()
 
     def _stop_body(self, call: StepCall) -> None:
         body = self._bodies.get(call)

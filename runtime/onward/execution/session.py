@@ -13,10 +13,11 @@ from onward.context import Ticket, current_step, idempotency_key
 from onward.core.actions import Deliver, Send
 from onward.core.buffer import FlushPolicy
 from onward.core.calls import Failure, StepCall
-from onward.core.deadline import Deadline, Durations
-from onward.core.invocation import Invocation, Situation
+from onward.core.deadline import NO_DEADLINE, Deadline, Durations
+from onward.core.invocation import Invocation
 from onward.core.ops import ErrorInfo
 from onward.core.retry import Verdict, bounded_retry_after
+from onward.core.situation import Situation
 from onward.core.values import codec_of
 from onward.errors import NonRetriableError, OnwardError, RetryAfterError, StepError, StepUsageError
 from onward.execution.watch import watch
@@ -46,7 +47,7 @@ class Execution:
     app: App
     function: Function
     call: CallRequest
-    deadline: Deadline = Deadline()
+    deadline: Deadline = NO_DEADLINE
     durations: Durations | None = None
     abandons: bool = True
 

@@ -1,0 +1,52 @@
+"""What an invocation is given, and does not change while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onward.core.buffer import FlushPolicy
+from onward.core.deadline import NO_DEADLINE, Deadline
+from onward.core.ids import NO_TARGET
+from onward.core.journal import Journal
+
+DEFAULT_POLICY = FlushPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a call request and the function's options say about one invocation.
+
+    `policy` None is the classic mode, a call a step. `abandons`: a body that cannot be stopped may
+    be left behind (a server) or must not be (Lambda).
+    """
+
+    request_id: str
+    journal: Journal
+    target: str = NO_TARGET
+    attempt: int = 0
+    max_attempts: int = 4
+    policy: FlushPolicy | None = DEFAULT_POLICY
+    deadline: Deadline = NO_DEADLINE
+    plan_always: bool = False
+    plan_parallel: bool = False
+    abandons: bool = True
+
+    @property
+    def targeted(self) -> bool:
+        """Whether one step is asked for."""
+        return self.target != NO_TARGET
+
+    @property
+    def last_attempt(self) -> bool:
+        """Whether a failure of this call is final."""
+        return self.attempt + 1 >= self.max_attempts
+
+    @property
+    def single(self) -> bool:
+        """Whether one frontier of steps is run and answered, and nothing is checkpointed before."""
+        return self.policy is None or self.targeted
+
+    @property
+    def first_frontier_only(self) -> bool:
+        """Whether only the first steps without a result run: a new attempt counter comes after."""
+        return self.single or self.attempt > 0
