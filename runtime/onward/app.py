@@ -11,9 +11,8 @@ from onward.errors import ConfigurationError, UnknownFunctionError
 
 if TYPE_CHECKING:
     from onward.config import Duration
-    from onward.transport.channel import Channel, Keys
-
     from onward.settings import Settings
+    from onward.transport.channel import Channel, Keys
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -27,13 +26,13 @@ _COROUTINE = 0x80  # inspect.CO_COROUTINE, without importing inspect
 
 
 def is_async(function: object) -> bool:
-    """Whether calling `function` gives a coroutine; partials and callable objects are looked into."""
+    """Whether calling `function` gives a coroutine; partials and callable objects included."""
     while hasattr(function, "func") and hasattr(function, "keywords"):
         function = function.func
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if code is None and not isinstance(function, type):
-        code = getattr(getattr(type(function), "__call__", None), "__code__", None)
+        code = getattr(vars(type(function)).get("__call__"), "__code__", None)
     return code is not None and bool(code.co_flags & _COROUTINE)
 
 
@@ -64,10 +63,12 @@ class Function:
 
     @property
     def composite_id(self) -> str:
+        """The id that the orchestrator knows: `app-function`."""
         return f"{self.app_id}-{self.id}"
 
     @property
     def is_async(self) -> bool:
+        """Whether the asyncio driver runs it."""
         return is_async(self.handler)
 
     def registration(self, url: str) -> dict[str, Any]:

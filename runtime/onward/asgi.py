@@ -108,7 +108,7 @@ def _header(scope: Scope, name: str) -> str:
     wanted = name.encode()
     for key, value in scope["headers"]:
         if key == wanted:
-            return bytes(value).decode("latin-1")
+            return str(bytes(value), "latin-1")
     return ""
 
 
@@ -118,7 +118,7 @@ def _own_url(app: App, path: str, scope: Scope) -> str:
         scheme = _header(scope, "x-forwarded-proto") or scope.get("scheme", "http")
         host = _header(scope, "x-forwarded-host") or _header(scope, "host")
         origin = f"{scheme}://{host}"
-    return origin.rstrip("/") + scope.get("root_path", "") + path
+    return f"{origin.rstrip('/')}{scope.get('root_path', '')}{path}"
 
 
 async def _register(app: App, path: str, scope: Scope) -> WireResponse:

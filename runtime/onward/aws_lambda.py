@@ -111,6 +111,6 @@ def _unknown_shape(event: Any) -> MalformedCallRequestError:
     )
     return MalformedCallRequestError(
         f"This event is not a call request for Onward; it has: {seen or 'nothing'}. A direct"
-        ' invocation sends {"onward": "call", "function_id": …, "step_id": …, "request": …}; register'
-        " the function with its orchestrator as lambda://FUNCTION_NAME."
+        ' invocation sends {"onward": "call", "function_id": …, "step_id": …, "request": …};'
+        " register the function with its orchestrator as lambda://FUNCTION_NAME."
     )

@@ -42,6 +42,7 @@ class Ticket:
     task: Any = None
 
     def where(self, call: StepCall) -> str:
+        """How errors name the step."""
         return f"step {call.user_id!r}"
 
 
@@ -107,8 +108,8 @@ class _Steps:
         inside = current_step.get()
         if inside is not None:
             msg = (
-                f"The step {id_!r} was called inside the step {inside[0]!r}. Steps do not nest: call"
-                " it from the function, after that step, or make it plain code of that step."
+                f"The step {id_!r} was called inside the step {inside[0]!r}. Steps do not nest:"
+                " call it from the function, after that step, or make it plain code of that step."
             )
             raise StepUsageError(msg)
         return StepCall(code, id_, token=ticket, **options)
@@ -123,8 +124,8 @@ class _Steps:
     ) -> StepCall:
         if not callable(body):
             msg = (
-                f"The body of step {id_!r} is {type(body).__name__}, which cannot be called. Pass the"
-                " function and its arguments apart: ctx.step.run('id', function, argument)."
+                f"The body of step {id_!r} is {type(body).__name__}, which cannot be called. Pass"
+                " the function and its arguments apart: ctx.step.run('id', function, argument)."
             )
             raise StepUsageError(msg)
         settings: dict[str, Any] = {}
@@ -223,6 +224,8 @@ class Steps(_Steps):
         Args:
             id: Unique in the function; a repeated one gets a number.
             body: An async or a blocking callable; a blocking one runs on a thread of Onward's.
+            *args: For the body.
+            **kwargs: For the body.
             timeout: A duration after which the body is stopped; the step then fails.
             expected: A duration that the body may need: it is not begun with less time left.
             barrier: Begin only after everything before it is confirmed: for a charge, an email.
@@ -355,7 +358,7 @@ class _Context:
 
 
 class Context(_Context):
-    """The run, for an async function: `event`, `events`, `run_id`, `attempt`, `deadline`, `step`."""
+    """The run, for an async function; its steps are awaited."""
 
     step: Steps
 

@@ -41,9 +41,11 @@ class Buffer:
 
     @property
     def unconfirmed(self) -> tuple[Op, ...]:
+        """Everything that may be lost, in order."""
         return (*self.in_flight, *self.waiting)
 
     def add(self, op: Op, now: float) -> None:
+        """Append a finished op."""
         if not self.waiting:
             self.oldest_at = now
         self.waiting.append(op)

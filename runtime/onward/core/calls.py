@@ -23,7 +23,7 @@ class CallState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a body, or a function, failed. `retry_after` is in whole seconds, None for the default."""
+    """Why a body, or a function, failed. `retry_after` in whole seconds; None: the default."""
 
     error: ErrorInfo
     retriable: bool = True
@@ -63,6 +63,7 @@ class StepCall:
 
     @property
     def orchestrated(self) -> bool:
+        """Whether only the orchestrator can resolve it."""
         return self.code in ORCHESTRATED
 
     def op_of(self, code: Opcode, **changes: Any) -> Op:

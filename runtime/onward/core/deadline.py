@@ -67,6 +67,9 @@ class Limits:
     max_runtime: float | None = None
 
 
+NO_LIMITS = Limits()
+
+
 def deadline_of(
     limits: Limits, *, now: float, round_trip: float = 0.0, margin: float | None = None
 ) -> tuple[Deadline, str | None]:
@@ -103,6 +106,7 @@ class Durations:
         self._longest: dict[Hashable, float] = {}
 
     def saw(self, key: Hashable, seconds: float) -> None:
+        """A body of the callable `key` took `seconds`."""
         if seconds > self._longest.get(key, -1.0):
             self._longest[key] = seconds
 

@@ -12,7 +12,7 @@ NO_TARGET = "step"
 
 
 def hash_id(text: str) -> str:
-    """SHA-1 of `text` as 40 hexadecimal digits: a step's id on the wire (SDK specification, 5.1.2)."""
+    """SHA-1 of `text` in hexadecimal: a step's id on the wire (SDK specification, 5.1.2)."""
     return sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 

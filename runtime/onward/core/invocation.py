@@ -7,35 +7,24 @@ seconds on one monotonic clock of the driver's choice.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from math import inf
 
 from onward.core import failures, planning
 from onward.core import response as answers
 from onward.core.actions import Action, Cut, Deliver, Hang, Respond, Send, Start
-from onward.core.buffer import FLUSH_BYTES, Buffer
-from onward.core.calls import CallState, Failure, StepCall, StepIds
-from onward.core.deadline import Durations, fits
-from onward.core.ops import ErrorInfo, Op, Opcode
-from onward.core.replay import Replay
+from onward.core.buffer import FLUSH_BYTES
+from onward.core.calls import CallState, Failure, StepCall
+from onward.core.deadline import fits
+from onward.core.ops import ErrorInfo, Opcode
+from onward.core.record import Record
 from onward.core.response import Response
-from onward.core.retry import Verdict, backoff
-from onward.core.situation import DEFAULT_POLICY, Situation
-from onward.errors import StepUsageError
-
 
 #: How long, in seconds, a branch that awaits something outside of steps is waited for.
 OUTSIDE_GRACE = 0.02
 
-#: The orchestrator's limit on one result, in bytes (recorded: over about 4 MB answers 413).
-RESULT_LIMIT = 4_000_000
-
 #: Results that ride with `RunComplete` instead of a checkpoint of their own: at most so many.
 RIDE_ALONG = 100
-
-#: The server's default limit of steps a run, and when to warn.
-STEP_LIMIT, STEP_WARNING = 1000, 800
 
 
 def idle() -> bool:
@@ -43,202 +32,8 @@ def idle() -> bool:
     return False
 
 
-class Invocation:
-    """The state machine. Not thread-safe: a driver calls it under a lock of its own."""
-
-    def __init__(self, situation: Situation, durations: Durations | None = None) -> None:
-        self._at = situation
-        self._single = situation.single
-        self._first_frontier_only = situation.first_frontier_only
-        self._ids = StepIds()
-        self._replay = Replay(situation.journal)
-        self._buffer = Buffer(situation.policy or DEFAULT_POLICY)
-        self._durations = durations or Durations()
-        self._calls: dict[str, StepCall] = {}
-        self._open: dict[int, StepCall] = {}
-        self._running: dict[int, StepCall] = {}
-        self._done: deque[StepCall] = deque()
-        self._live: deque[StepCall] = deque()
-        self._failed: dict[int, StepCall] = {}
-        self._cut: list[StepCall] = []
-        self._cutting: set[int] = set()
-        self._ended: str | Failure | None = None
-        self._gone = False
-        self._stuck = False
-        self._singly = False
-        self._answered = False
-        self._unconfirmable: str | None = None
-        self._grace_at = inf
-        self._started = 0
-        self._new_steps = 0
-        self.notices: list[str] = []
-
-    # ------------------------------------------------------------------ what a driver reports
-
-    @property
-    def over(self) -> bool:
-        """Whether the response is decided: no step may be called any more."""
-        return self._answered
-
-    @property
-    def running(self) -> tuple[StepCall, ...]:
-        """The calls whose bodies run, in call order."""
-        return tuple(self._running.values())
-
-    @property
-    def confirmed(self) -> int:
-        """How many steps this invocation has confirmed by checkpoint."""
-        return self._buffer.confirmed
-
-    @property
-    def replaying(self) -> bool:
-        """Whether user code has not got past the memoized results yet."""
-        return self._replay.delivered < len(self._at.journal) and not self._started
-
-    def called(self, call: StepCall) -> None:
-        """User code reached a step. Raises StepUsageError when no step can run any more."""
-        if self._answered or self._ended is not None:
-            state = "its function has returned" if self._ended is not None else "it is suspending"
-            msg = (
-                f"The step {call.user_id!r} was called while {state}. No step can run then: move"
-                " it before the end of the function, and out of `finally` blocks and handlers of"
-                " cancellation."
-            )
-            raise StepUsageError(msg)
-        warning = self._ids.assign(call)
-        if warning:
-            self.notices.append(warning)
-        call.sequence = len(self._calls)
-        self._calls[call.id] = call
-        self._grace_at = inf
-        if not self._replay.claim(call):
-            self._open[call.sequence] = call
-
-    def closed(self, call: StepCall) -> bool:
-        """The branch that waits for `call` was cancelled. True: its body must be stopped."""
-        was, call.state = call.state, CallState.CLOSED
-        if was is CallState.OPEN:
-            if self._open.pop(call.sequence, None) is None:
-                self._replay.withdraw(call)
-        elif was is CallState.RUNNING:
-            self._running.pop(call.sequence, None)
-            self._cutting.discard(call.sequence)
-            return True
-        self._failed.pop(call.sequence, None)
-        return False
-
-    def settled(
-        self,
-        call: StepCall,
-        data: str,
-        value: object,
-        started_ns: int,
-        duration_ns: int,
-        now: float,
-    ) -> bool:
-        """A body returned. `data` is its result as JSON text, `value` what user code will get.
-
-        False: the outcome came too late and is discarded.
-        """
-        if len(data) > RESULT_LIMIT:
-            over = f"the limit of {RESULT_LIMIT:,}"
-            failure = failures.result_too_large(call.user_id, len(data), over)
-            return self.failed(call, failure, now, started_ns, duration_ns)
-        if not self._claim(call, now):
-            return False
-        call.op = call.op_of(
-            Opcode.STEP_RUN,
-            opts=call.opts,
-            data=data,
-            started_ns=started_ns,
-            duration_ns=duration_ns,
-        )
-        call.value = value
-        self._done.append(call)
-        return True
-
-    def failed(
-        self,
-        call: StepCall,
-        failure: Failure,
-        now: float,
-        started_ns: int = 0,
-        duration_ns: int = 0,
-    ) -> bool:
-        """A body raised. False: the outcome came too late and is discarded."""
-        if not self._claim(call, now):
-            return False
-        delay = failure.retry_after or backoff(self._started, 0.5)
-        window = self._at.deadline
-        if failure.retriable and call.in_place_left and fits(window, now + delay, None):
-            call.in_place_left -= 1
-            call.not_before = now + delay
-            self._reopen(call)
-            return True
-        call.failure = failure
-        code = Opcode.STEP_ERROR
-        if not failure.retriable or self._at.last_attempt:
-            code = Opcode.STEP_FAILED
-        call.op = call.op_of(
-            code, error=failure.error, started_ns=started_ns, duration_ns=duration_ns
-        )
-        self._failed[call.sequence] = call
-        return True
-
-    def was_cut(self, call: StepCall, now: float) -> None:
-        """A body was stopped, by its own timeout or by the deadline."""
-        if call.state is not CallState.RUNNING:
-            return
-        if now < self._at.deadline.ends_at:
-            self.failed(call, failures.step_timeout(call), now)
-            return
-        self._claim(call, now)
-        self._reopen(call)
-        self._cut.append(call)
-
-    def stuck(self, call: StepCall, now: float) -> None:
-        """A body could not be stopped."""
-        if not self._at.abandons:
-            self._stuck = True
-            return
-        self.was_cut(call, now)
-
-    def returned(self, result: str) -> None:
-        """The function returned; `result` is JSON text."""
-        too_large = len(result) > RESULT_LIMIT
-        self._ended = (
-            failures.function_result_too_large(len(result), RESULT_LIMIT) if too_large else result
-        )
-
-    def raised(self, failure: Failure) -> None:
-        """The function raised."""
-        self._ended = failure
-
-    def checkpointed(self, verdict: Verdict, detail: str = "") -> None:
-        """What became of the batch in flight. `detail` is the answer's own text."""
-        batch = self._buffer.in_flight
-        if verdict is Verdict.CONFIRMED:
-            self._buffer.confirm()
-            return
-        self._buffer.fail()
-        if verdict is Verdict.GONE:
-            self._gone = True
-            self.notices.append(
-                "The orchestrator says that this run is over, was cancelled, or is owned by a newer"
-                f" invocation. It stops here; no further step is started. ({detail})"
-            )
-        elif verdict is Verdict.TOO_LARGE and len(batch) > 1:
-            self._singly = True
-        elif verdict is Verdict.TOO_LARGE:
-            self._refuse_result(batch[0], detail)
-        else:
-            self._unconfirmable = detail or verdict.name
-            self.notices.append(
-                f"{len(batch)} finished step(s) could not be checkpointed ({self._unconfirmable})."
-                " They are handed over in this invocation's response instead."
-            )
-
-    # ------------------------------------------------------------------ what a driver does next
+class Invocation(Record):
+    """Decides what happens next. Not thread-safe: a driver calls it under a lock of its own."""
 
     def advance(self, now: float, busy: Callable[[], bool] = idle) -> Action | None:
         """The next action, or None: wait for a report, or for `next_wake`.
@@ -252,14 +47,14 @@ class Invocation:
         if cut := self._cut_overdue(now):
             return cut
         self._absorb(now)
-        if self._stuck:
-            return self._hang()
-        if self._ended is not None:
-            return self._conclude()
+        if self._stuck or self._ended is not None:
+            return self._hang() if self._stuck else self._conclude()
         if self._blocked_by_checkpoint():
             return None
-        if flush := self.flush_due(now):
-            return flush
+        return self.flush_due(now) or self._go_on(now, busy)
+
+    def _go_on(self, now: float, busy: Callable[[], bool]) -> Action | None:
+        """Nothing has to be flushed first."""
         if now >= self._at.deadline.ends_at:
             return None if self._running else self._out_of_time(now)
         return self._deliver(now, busy) or self._frontier(now, busy)
@@ -272,7 +67,7 @@ class Invocation:
         buffer = self._buffer
         if buffer.in_flight or not buffer.waiting:
             return None
-        late = bool(self._running) and now >= self._at.deadline.soft_at(buffer.bytes)
+        late = now >= self._at.deadline.soft_at(buffer.bytes)
         due = not self._first_frontier_only and buffer.due(now)
         return self._send() if late or due else None
 
@@ -293,42 +88,6 @@ class Invocation:
         ]
         times += [call.not_before for call in self._open.values() if call.not_before > 0]
         return min(times)
-
-    # ------------------------------------------------------------------ bookkeeping
-
-    @property
-    def _progress(self) -> bool:
-        return bool(self._buffer.confirmed or self._buffer)
-
-    def _claim(self, call: StepCall, now: float) -> bool:
-        """Claim the one outcome of a running body."""
-        if call.state is not CallState.RUNNING or self._answered:
-            return False
-        self._running.pop(call.sequence, None)
-        self._cutting.discard(call.sequence)
-        call.state = CallState.SETTLED
-        self._durations.saw(call.callable_key, now - call.started_at)
-        return True
-
-    def _reopen(self, call: StepCall) -> None:
-        call.state = CallState.OPEN
-        self._open[call.sequence] = call
-        self._open = dict(sorted(self._open.items()))
-
-    def _absorb(self, now: float) -> None:
-        """Buffer finished results in the order in which user code will get them."""
-        while self._done:
-            call = self._done.popleft()
-            if call.op is None:
-                continue
-            self._buffer.add(call.op, now)
-            self._live.append(call)
-            self._new_steps += 1
-            if len(self._at.journal) + self._new_steps == STEP_WARNING:
-                self.notices.append(
-                    f"This run has {STEP_WARNING} steps. Servers refuse more than {STEP_LIMIT} by"
-                    " default: do more in each step, or split the work over several runs."
-                )
 
     def _blocked_by_checkpoint(self) -> bool:
         if not self._buffer.in_flight:
@@ -441,26 +200,29 @@ class Invocation:
         return now < self._grace_at
 
     def _frontier(self, now: float, busy: Callable[[], bool]) -> Action | None:
-        """Nothing is left to deliver: plan, start, report or stop."""
+        """Nothing is left to deliver: report, answer, plan or start."""
         if self._replay.waiting:
             return None
         orchestrated = any(call.orchestrated for call in self._open.values())
         failure = self._first_failure(orchestrated=orchestrated)
-        if failure is not None:
-            return None if self._running else self._report(failure)
-        if self._first_frontier_only and self._started and not self._failed:
-            return None if self._running else self._after_frontier()
+        if failure is not None or self._frontier_done:
+            if self._running:
+                return None
+            return self._report(failure) if failure else self._after_frontier()
         if self._at.targeted:
             return self._target(now, busy)
-        if self._unconfirmable is not None and self._open:
-            return None if self._running else self._hand_over()
         if not self._open and not self._failed:
             return None
-        if orchestrated or self._plans():
+        if self._unconfirmable is not None or orchestrated or self._plans():
             if self._running or self._wait_for_outside(now, busy):
                 return None
-            return self._plan(now)
+            return self._plan(now) if self._unconfirmable is None else self._hand_over()
         return self._start(now)
+
+    @property
+    def _frontier_done(self) -> bool:
+        """Whether the only steps that this invocation may run have been started."""
+        return self._first_frontier_only and self._started > 0 and not self._failed
 
     def _first_failure(self, *, orchestrated: bool) -> StepCall | None:
         """The failed step to report. Beside orchestrated ops a retriable one is planned instead."""
@@ -564,12 +326,3 @@ class Invocation:
         if call is not None and len(finished) == len(waiting):
             planned = planning.planned(call, 0.0)
         return self._respond(answers.handover(finished, planned))
-
-    def _refuse_result(self, op: Op, detail: str) -> None:
-        """The orchestrator takes no result of this size: the step fails for good."""
-        self._buffer.drop(op)
-        call = self._calls[op.id]
-        over = f"the orchestrator's limit ({detail or 'status 413'})"
-        call.failure = failures.result_too_large(call.user_id, op.size, over)
-        call.op = call.op_of(Opcode.STEP_FAILED, error=call.failure.error)
-        self._failed[call.sequence] = call

@@ -62,4 +62,5 @@ class Op:
 
     @property
     def size(self) -> int:
+        """Bytes of `data`."""
         return len(self.data) if self.data is not None else 0

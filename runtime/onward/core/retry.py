@@ -15,6 +15,10 @@ BACKOFF_BASE, BACKOFF_FACTOR, BACKOFF_CEILING = 0.05, 2.0, 2.0
 RETRY_BUDGET = 30.0
 
 
+_OK, _REDIRECT, _BAD_REQUEST, _UNAUTHORIZED = 200, 300, 400, 401
+_CONFLICT, _GONE, _TOO_LARGE, _TOO_MANY, _SERVER_ERROR = 409, 410, 413, 429, 500
+
+
 class Verdict(Enum):
     """What became of a checkpoint."""
 
@@ -32,15 +36,14 @@ def classify(status: int | None, body: str = "") -> Verdict:
 
     The texts are the reference server's (recorded): it answers 400 for a run that is over.
     """
-    if status is None or status == 429 or status >= 500:
+    if status is None or status == _TOO_MANY or status >= _SERVER_ERROR:
         return Verdict.TRY_AGAIN
-    if 200 <= status < 300:
+    if _OK <= status < _REDIRECT:
         return Verdict.CONFIRMED
-    if status == 401:
-        return Verdict.BAD_KEY
-    if status in (409, 410) or (status == 400 and "run not found" in body):
+    if status in {_CONFLICT, _GONE} or (status == _BAD_REQUEST and "run not found" in body):
         return Verdict.GONE
-    return Verdict.TOO_LARGE if status == 413 else Verdict.REFUSED
+    other = {_UNAUTHORIZED: Verdict.BAD_KEY, _TOO_LARGE: Verdict.TOO_LARGE}
+    return other.get(status, Verdict.REFUSED)
 
 
 def backoff(attempt: int, chance: float) -> float:

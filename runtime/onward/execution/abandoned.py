@@ -14,11 +14,13 @@ class Abandoned:
         self._lock = threading.Lock()
 
     def add(self, count: int) -> None:
+        """`count` more were left behind."""
         with self._lock:
             self.count += count
 
     @property
     def too_many(self) -> bool:
+        """Whether this process should take no more calls."""
         return self.count >= self.limit
 
 

@@ -234,10 +234,10 @@ class AsyncDriver(Session):
         workers.submit(lambda: self._run_blocking(call, stretch))
 
     async def _await_body(self, call: StepCall) -> None:
-        self.enter_body(call)
         ticket: Ticket = call.token
         started_ns, begun = time.time_ns(), time.monotonic()
         try:
+            self.enter_body(call)
             self.observe(call, "start")
             assert ticket.body is not None  # noqa: S101 - only calls with a body are started
             value = await ticket.body(*ticket.args, **ticket.kwargs)
@@ -351,7 +351,7 @@ class AsyncDriver(Session):
             task.cancel()
         bodies = {body for body in self._bodies.values() if isinstance(body, asyncio.Task)}
         left = await self._wait_for(rest | bodies, until)
-        while self._bodies and time.monotonic() < until:
+        while self._bodies and time.monotonic() < until:  # noqa: ASYNC110 - threads set no event
             await asyncio.sleep(0.001)
         if left or self._bodies:
             self._left_behind(len(left) + len(self._bodies))

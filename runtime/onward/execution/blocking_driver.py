@@ -19,7 +19,7 @@ from onward.execution.session import UNWIND_LIMIT, Execution, Hung, Session
 from onward.execution.workers import BodyCut, Interruptible, prepare_main_thread, workers
 
 
-class Suspending(BaseException):  # noqa: N818 - it is no error: it unwinds a function that goes on later
+class Suspending(BaseException):
     """Onward is suspending this function: it goes on in a later invocation.
 
     It is raised at the step that the function waits for, so that `finally` blocks run. Let it pass:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from onward.core.deadline import Durations, Limits, deadline_of
-from onward.core.response import Response, function_error
+from onward.core.deadline import NO_LIMITS, Durations, Limits, deadline_of
 from onward.core.ops import ErrorInfo
+from onward.core.response import Response, function_error
 from onward.errors import OnwardError, UnknownFunctionError
+from onward.execution.session import Execution
 from onward.protocol.call_request import (
     CallRequest,
     decode_call_request,
@@ -18,7 +19,6 @@ from onward.protocol.call_request import (
     parse_json,
 )
 from onward.protocol.response import WireResponse, encode_response
-from onward.execution.session import Execution
 
 if TYPE_CHECKING:
     from onward.app import App
@@ -30,7 +30,7 @@ _durations: dict[str, Durations] = {}
 class Platform:
     """What the platform says about this invocation. Limits in seconds; see `core.deadline`."""
 
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
     abandons: bool = True
 
 

@@ -158,7 +158,12 @@ class Session:
     # ------------------------------------------------------------------ bodies and outcomes
 
     def enter_body(self, call: StepCall) -> None:
-        """Mark the current context as that of the call's body."""
+        """Mark the current context as that of the call's body.
+
+        Raises ResultError for a body whose result could never be kept, before it does anything.
+        """
+        ticket: Ticket = call.token
+        ticket.codec.prepare(ticket.where(call))
         current_step.set((call.user_id, idempotency_key(self.run_id, call.id)))
 
     def observe(self, call: StepCall, phase: str) -> None:

@@ -9,9 +9,13 @@ import ctypes
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
-class BodyCut(BaseException):  # noqa: N818 - it is no error: it ends a body at its deadline
+class BodyCut(BaseException):
     """Raised inside a body, or in user code outside of steps, when its time is over."""
 
 
@@ -73,7 +77,7 @@ class Interruptible:
         self._thread_id = 0
         self.interrupted = False
 
-    def __enter__(self) -> Interruptible:
+    def __enter__(self) -> Self:
         self._thread_id = threading.get_ident()
         self._running = True
         return self
@@ -86,6 +90,7 @@ class Interruptible:
 
     @property
     def running(self) -> bool:
+        """Whether the stretch runs right now."""
         return self._running
 
     def interrupt(self) -> None:

@@ -46,6 +46,7 @@ class CallRequest:
 
     @property
     def targeted(self) -> bool:
+        """Whether one step is asked for."""
         return self.target != NO_TARGET
 
 

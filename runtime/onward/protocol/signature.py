@@ -1,4 +1,4 @@
-"""Request signatures and bearer tokens (SDK specification, 4.1.3 and 4.1.4; details as recorded)."""
+"""Request signatures and bearer tokens (SDK specification, 4.1; details as recorded)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,259 @@
+"""What has happened in an invocation: calls, outcomes, checkpoints."""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf
+
+from onward.core import failures
+from onward.core.buffer import Buffer
+from onward.core.calls import CallState, Failure, StepCall, StepIds
+from onward.core.deadline import Durations, fits
+from onward.core.ops import Op, Opcode
+from onward.core.replay import Replay
+from onward.core.retry import Verdict, backoff
+from onward.core.situation import DEFAULT_POLICY, Situation
+from onward.errors import StepUsageError
+
+#: The orchestrator's limit on one result, in bytes (recorded: over about 4 MB answers 413).
+RESULT_LIMIT = 4_000_000
+
+#: The server's default limit of steps a run, and when to warn.
+STEP_LIMIT, STEP_WARNING = 1000, 800
+
+
+class Record:
+    """The facts of one invocation, and the methods by which a driver reports them."""
+
+    def __init__(self, situation: Situation, durations: Durations | None = None) -> None:
+        self._at = situation
+        self._single = situation.single
+        self._first_frontier_only = situation.first_frontier_only
+        self._ids = StepIds()
+        self._replay = Replay(situation.journal)
+        self._buffer = Buffer(situation.policy or DEFAULT_POLICY)
+        self._durations = durations or Durations()
+        self._calls: dict[str, StepCall] = {}
+        self._open: dict[int, StepCall] = {}
+        self._running: dict[int, StepCall] = {}
+        self._done: deque[StepCall] = deque()
+        self._live: deque[StepCall] = deque()
+        self._failed: dict[int, StepCall] = {}
+        self._cut: list[StepCall] = []
+        self._cutting: set[int] = set()
+        self._ended: str | Failure | None = None
+        self._gone = False
+        self._stuck = False
+        self._singly = False
+        self._answered = False
+        self._unconfirmable: str | None = None
+        self._grace_at = inf
+        self._started = 0
+        self._new_steps = 0
+        self.notices: list[str] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether the response is decided: no step may be called any more."""
+        return self._answered
+
+    @property
+    def running(self) -> tuple[StepCall, ...]:
+        """The calls whose bodies run, in call order."""
+        return tuple(self._running.values())
+
+    @property
+    def confirmed(self) -> int:
+        """How many steps this invocation has confirmed by checkpoint."""
+        return self._buffer.confirmed
+
+    @property
+    def replaying(self) -> bool:
+        """Whether user code has not got past the memoized results yet."""
+        return self._replay.delivered < len(self._at.journal) and not self._started
+
+    def called(self, call: StepCall) -> None:
+        """User code reached a step. Raises StepUsageError when no step can run any more."""
+        if self._answered or self._ended is not None:
+            state = "its function has returned" if self._ended is not None else "it is suspending"
+            msg = (
+                f"The step {call.user_id!r} was called while {state}. No step can run then: move"
+                " it before the end of the function, and out of `finally` blocks and handlers of"
+                " cancellation."
+            )
+            raise StepUsageError(msg)
+        warning = self._ids.assign(call)
+        if warning:
+            self.notices.append(warning)
+        call.sequence = len(self._calls)
+        self._calls[call.id] = call
+        self._grace_at = inf
+        if not self._replay.claim(call):
+            self._open[call.sequence] = call
+
+    def closed(self, call: StepCall) -> bool:
+        """The branch that waits for `call` was cancelled. True: its body must be stopped."""
+        was, call.state = call.state, CallState.CLOSED
+        if was is CallState.OPEN:
+            if self._open.pop(call.sequence, None) is None:
+                self._replay.withdraw(call)
+        elif was is CallState.RUNNING:
+            self._running.pop(call.sequence, None)
+            self._cutting.discard(call.sequence)
+            return True
+        self._failed.pop(call.sequence, None)
+        return False
+
+    def settled(  # noqa: PLR0917 - called for each step, and not by users
+        self,
+        call: StepCall,
+        data: str,
+        value: object,
+        started_ns: int,
+        duration_ns: int,
+        now: float,
+    ) -> bool:
+        """A body returned. `data` is its result as JSON text, `value` what user code will get.
+
+        False: the outcome came too late and is discarded.
+        """
+        if len(data) > RESULT_LIMIT:
+            over = f"the limit of {RESULT_LIMIT:,}"
+            failure = failures.result_too_large(call.user_id, len(data), over)
+            return self.failed(call, failure, now, started_ns, duration_ns)
+        if not self._claim(call, now):
+            return False
+        call.op = call.op_of(
+            Opcode.STEP_RUN,
+            opts=call.opts,
+            data=data,
+            started_ns=started_ns,
+            duration_ns=duration_ns,
+        )
+        call.value = value
+        self._done.append(call)
+        return True
+
+    def failed(
+        self,
+        call: StepCall,
+        failure: Failure,
+        now: float,
+        started_ns: int = 0,
+        duration_ns: int = 0,
+    ) -> bool:
+        """A body raised. False: the outcome came too late and is discarded."""
+        if not self._claim(call, now):
+            return False
+        delay = failure.retry_after or backoff(self._started, 0.5)
+        window = self._at.deadline
+        if failure.retriable and call.in_place_left and fits(window, now + delay, None):
+            call.in_place_left -= 1
+            call.not_before = now + delay
+            self._reopen(call)
+            return True
+        call.failure = failure
+        code = Opcode.STEP_ERROR
+        if not failure.retriable or self._at.last_attempt:
+            code = Opcode.STEP_FAILED
+        call.op = call.op_of(
+            code, error=failure.error, started_ns=started_ns, duration_ns=duration_ns
+        )
+        self._failed[call.sequence] = call
+        return True
+
+    def was_cut(self, call: StepCall, now: float) -> None:
+        """A body was stopped, by its own timeout or by the deadline."""
+        if call.state is not CallState.RUNNING:
+            return
+        if now < self._at.deadline.ends_at:
+            self.failed(call, failures.step_timeout(call), now)
+            return
+        self._claim(call, now)
+        self._reopen(call)
+        self._cut.append(call)
+
+    def stuck(self, call: StepCall, now: float) -> None:
+        """A body could not be stopped."""
+        if not self._at.abandons:
+            self._stuck = True
+            return
+        self.was_cut(call, now)
+
+    def returned(self, result: str) -> None:
+        """The function returned; `result` is JSON text."""
+        too_large = len(result) > RESULT_LIMIT
+        self._ended = (
+            failures.function_result_too_large(len(result), RESULT_LIMIT) if too_large else result
+        )
+
+    def raised(self, failure: Failure) -> None:
+        """The function raised."""
+        self._ended = failure
+
+    def checkpointed(self, verdict: Verdict, detail: str = "") -> None:
+        """What became of the batch in flight. `detail` is the answer's own text."""
+        batch = self._buffer.in_flight
+        if verdict is Verdict.CONFIRMED:
+            self._buffer.confirm()
+            return
+        self._buffer.fail()
+        if verdict is Verdict.GONE:
+            self._gone = True
+            self.notices.append(
+                "The orchestrator says that this run is over, was cancelled, or is owned by a newer"
+                f" invocation. It stops here; no further step is started. ({detail})"
+            )
+        elif verdict is Verdict.TOO_LARGE and len(batch) > 1:
+            self._singly = True
+        elif verdict is Verdict.TOO_LARGE:
+            self._refuse_result(batch[0], detail)
+        else:
+            self._unconfirmable = detail or verdict.name
+            self.notices.append(
+                f"{len(batch)} finished step(s) could not be checkpointed ({self._unconfirmable})."
+                " They are handed over in this invocation's response instead."
+            )
+
+    def _claim(self, call: StepCall, now: float) -> bool:
+        """Claim the one outcome of a running body."""
+        if call.state is not CallState.RUNNING or self._answered:
+            return False
+        self._running.pop(call.sequence, None)
+        self._cutting.discard(call.sequence)
+        call.state = CallState.SETTLED
+        self._durations.saw(call.callable_key, now - call.started_at)
+        return True
+
+    def _reopen(self, call: StepCall) -> None:
+        call.state = CallState.OPEN
+        self._open[call.sequence] = call
+        self._open = dict(sorted(self._open.items()))
+
+    @property
+    def _progress(self) -> bool:
+        return bool(self._buffer.confirmed or self._buffer)
+
+    def _absorb(self, now: float) -> None:
+        """Buffer finished results in the order in which user code will get them."""
+        while self._done:
+            call = self._done.popleft()
+            if call.op is None:
+                continue
+            self._buffer.add(call.op, now)
+            self._live.append(call)
+            self._new_steps += 1
+            if len(self._at.journal) + self._new_steps == STEP_WARNING:
+                self.notices.append(
+                    f"This run has {STEP_WARNING} steps. Servers refuse more than {STEP_LIMIT} by"
+                    " default: do more in each step, or split the work over several runs."
+                )
+
+    def _refuse_result(self, op: Op, detail: str) -> None:
+        """The orchestrator takes no result of this size: the step fails for good."""
+        self._buffer.drop(op)
+        call = self._calls[op.id]
+        over = f"the orchestrator's limit ({detail or 'status 413'})"
+        call.failure = failures.result_too_large(call.user_id, op.size, over)
+        call.op = call.op_of(Opcode.STEP_FAILED, error=call.failure.error)
+        self._failed[call.sequence] = call
