@@ -1,0 +1,129 @@
+"""Events as they come in: checked, and given what they lack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onward.errors import Fault, OnwardError
+from onward_server.answers import encodable
+from onward_server.json_text import dumps
+
+FUNCTION_FAILED = "inngest/function.failed"
+FUNCTION_INVOKED = "inngest/function.invoked"
+_RESERVED = "inngest/"
+
+
+class BadEventError(OnwardError):
+    """An event that cannot be taken; the message is worded as recorded."""
+
+    code = "bad_event"
+    fault = Fault.USER
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event with its internal id. `external_id` is the sender's own id, or empty.
+
+    `value` is what functions see.
+    """
+
+    id: str
+    external_id: str
+    value: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return str(self.value["name"])
+
+    @property
+    def text(self) -> str:
+        """The event as JSON text."""
+        return dumps(self.value)
+
+
+def accept(value: object, event_id: str, now_ms: int) -> Event:
+    """The event in the JSON value `value`, with the internal id `event_id`.
+
+    Raises BadEventError for one without a name, with a reserved name, or with fields of a wrong
+    type.
+    """
+    if not isinstance(value, Mapping):
+        raise BadEventError("an event must be a JSON object with at least a name")
+    name = value.get("name")
+    if name is None or name == "":
+        raise BadEventError("event name is empty")
+    if not isinstance(name, str) or not encodable(name):
+        raise BadEventError(f"event name must be a string, not {name!r}")
+    if name.startswith(_RESERVED):
+        raise BadEventError(f"event name is reserved for internal use: {name}")
+    for key in ("data", "user"):
+        if value.get(key) is not None and not isinstance(value[key], Mapping):
+            kind = {list: "array", str: "string", bool: "bool"}.get(type(value[key]), "number")
+            raise BadEventError(
+                f"json: cannot unmarshal {kind} into Go struct field raw.{key} of type"
+                " map[string]interface {}"
+            )
+    ts = value.get("ts") or now_ms
+    if isinstance(ts, bool) or not isinstance(ts, int) or ts < 0:
+        raise BadEventError(f"event ts must be milliseconds since the epoch, not {ts!r}")
+    external_id = value.get("id") or ""
+    if not isinstance(external_id, str) or not encodable(external_id):
+        raise BadEventError(f"event id must be a string, not {external_id!r}")
+    return make(
+        name,
+        dict(value.get("data") or {}),
+        event_id,
+        ts,
+        external_id=external_id,
+        user=dict(value.get("user") or {}),
+        version=value.get("v"),
+    )
+
+
+def make(
+    name: str,
+    data: Mapping[str, Any],
+    event_id: str,
+    ts: int,
+    *,
+    external_id: str = "",
+    user: Mapping[str, Any] | None = None,
+    version: object = None,
+) -> Event:
+    """An event of our own making. `ts` is in milliseconds since the epoch."""
+    value: dict[str, Any] = {
+        "data": dict(data),
+        "id": external_id or event_id,
+        "name": name,
+        "ts": ts,
+        "user": dict(user or {}),
+    }
+    if isinstance(version, str) and version:
+        value["v"] = version
+    return Event(event_id, external_id, value)
+
+
+def failure_event(
+    *,
+    function_id: str,
+    run_id: str,
+    events: list[dict[str, Any]],
+    error: Mapping[str, Any],
+    no_retry: bool,
+    event_id: str,
+    now_ms: int,
+) -> Event:
+    """The `inngest/function.failed` event of a failed run (recorded)."""
+    data = {
+        "_inngest": {"status": "Failed"},
+        "error": {"error": "NonRetriableError" if no_retry else "Error", **error},
+        "event": events[0],
+        "events": [{k: v for k, v in event.items() if k != "user" or v} for event in events],
+        "function_id": function_id,
+        "result": dict(error),
+        "run_id": run_id,
+    }
+    return make(FUNCTION_FAILED, data, event_id, now_ms, external_id=run_id)

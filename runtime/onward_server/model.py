@@ -1,0 +1,229 @@
+"""The parts of a run's state, what is written about them, and what has to be done about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from onward.core.ids import NO_TARGET
+
+
+class Status(StrEnum):
+    """How a run stands; the values are the REST API's own."""
+
+    RUNNING = "Running"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+class Now(NamedTuple):
+    """What a transition takes from outside: the time, chance, and new ids.
+
+    `ms` is in milliseconds since the epoch, `chance` a number in 0 to 1.
+    """
+
+    ms: int
+    chance: float
+    ulid: Callable[[], str]
+    job_id: Callable[[], str]
+
+
+@dataclass(slots=True)
+class Job:
+    """A call that is due, or in flight. A retry is the same job with the next attempt.
+
+    `generation` counts its dispatches, from 1; `request_id` is that of the latest one.
+    `position` is `ctx.stack.current`: where the op that caused this call stands in the journal.
+    `planned` is `disable_immediate_execution`. `solo` is False for one of several calls that
+    several results in one response make at once.
+    """
+
+    id: str
+    target: str = NO_TARGET
+    attempt: int = 0
+    generation: int = 0
+    request_id: str = ""
+    due_ms: int = 0
+    position: int = 0
+    planned: bool = False
+    solo: bool = True
+    in_flight: bool = False
+    steps_at_dispatch: int = 0
+    throttled: int = 0
+    refused_since_ms: int = 0
+
+    @property
+    def targeted(self) -> bool:
+        """Whether it is to run one planned step."""
+        return self.target != NO_TARGET
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An op that was reported and has no result yet: a planned step, a sleep, a wait.
+
+    `race`: its result makes a call at once; without it, only the last of several does.
+    `due_ms` is when a sleep ends or a wait times out (0: never). `condition` is a wait's `if`.
+    """
+
+    id: str
+    code: str
+    race: bool = False
+    due_ms: int = 0
+    event: str = ""
+    condition: str = ""
+
+
+# What is written. One transition's writes are committed together or not at all.
+
+
+@dataclass(frozen=True, slots=True)
+class PutStep:
+    """`entry` is the JSON text of the journal's entry, `position` counts from 0."""
+
+    run_id: str
+    position: int
+    step_id: str
+    name: str
+    entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutJob:
+    """A job as it stands, new or changed."""
+
+    run_id: str
+    job_id: str
+    target: str
+    attempt: int
+    generation: int
+    request_id: str
+    due_ms: int
+    position: int
+    planned: bool
+    solo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DropJob:
+    """A job that is done."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutPending:
+    """An op that waits for its result."""
+
+    run_id: str
+    pending: Pending
+
+
+@dataclass(frozen=True, slots=True)
+class DropPending:
+    """An op that has its result, or is planned anew."""
+
+    run_id: str
+    step_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutContinuation:
+    """The id of a continuation: a second one with it would be dropped elsewhere."""
+
+    run_id: str
+    op_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutVersion:
+    """The execution version that the function answered with first."""
+
+    run_id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutRun:
+    """A new run."""
+
+    run_id: str
+    function_id: str
+    event_id: str
+    event_names: str
+    events: str
+    started_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndRun:
+    """`output` is JSON text: the result, or the error."""
+
+    run_id: str
+    status: str
+    ended_ms: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutEvent:
+    """An event as it was taken in: `event` is JSON text."""
+
+    event_id: str
+    external_id: str
+    name: str
+    event: str
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutApp:
+    """An app's registration as JSON text."""
+
+    name: str
+    url: str
+    registration: str
+
+
+Write = (
+    PutStep
+    | PutJob
+    | DropJob
+    | PutPending
+    | DropPending
+    | PutContinuation
+    | PutVersion
+    | PutRun
+    | EndRun
+    | PutEvent
+    | PutApp
+)
+
+
+@dataclass(slots=True)
+class Effects:
+    """What one transition asks for: `writes` first, in one transaction, and then the rest.
+
+    `dispatch` are jobs to call now, `timers` pairs of an instant (ms) and what is due then: a job's
+    or a step's id. `fresh` counts newly memoized results. `stale`: the input came from a dispatch
+    that is not current, and changed nothing.
+    """
+
+    writes: list[Write] = field(default_factory=list)
+    dispatch: list[Job] = field(default_factory=list)
+    timers: list[tuple[int, str]] = field(default_factory=list)
+    fresh: int = 0
+    ended: bool = False
+    stale: bool = False
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A checkpoint that was not taken: the status and the JSON body of the answer."""
+
+    status: int
+    body: dict[str, Any]

@@ -1,0 +1,173 @@
+"""Registrations: which functions there are, what starts and cancels them, where they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from onward.core.durations import parse_duration
+from onward.errors import ConfigurationError
+from onward_server.expressions import Expression, parse_expression
+from onward_server.identifiers import stable_uuid
+
+#: Retries of a function whose registration does not say (SDK specification, 4.3).
+DEFAULT_RETRIES = 3
+_MAX_RETRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """An event that starts runs, if `condition` holds."""
+
+    event: str
+    condition: Expression | None = None
+
+    def matches(self, event: Mapping[str, Any]) -> bool:
+        """Whether `event` starts a run. A name that ends in `*` matches by its beginning."""
+        name = str(event["name"])
+        if self.event.endswith("*"):
+            if not name.startswith(self.event[:-1]):
+                return False
+        elif self.event != name:
+            return False
+        return self.condition is None or self.condition({"event": event})
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """An event that cancels runs; `within_s` seconds after a run's start it no longer does."""
+
+    event: str
+    condition: Expression | None = None
+    within_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionConfig:
+    """One registered function. `id` is the composite `app-function`, `fn_id` its UUID."""
+
+    id: str
+    name: str
+    app: str
+    url: str
+    max_attempts: int
+    triggers: tuple[Trigger, ...] = ()
+    cancels: tuple[Cancel, ...] = ()
+    fn_id: str = field(default="")
+
+
+def _refuse(where: str, what: str) -> ConfigurationError:
+    return ConfigurationError(f"The registration of {where} is refused: {what}")
+
+
+def _text(value: object, where: str, what: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise _refuse(where, f"{what} must be a non-empty string, not {value!r}.")
+    return value
+
+
+def _entries(value: object, where: str, what: str) -> list[dict[str, Any]]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise _refuse(where, f"{what} must be a list of objects, not {type(value).__name__}.")
+    return value
+
+
+def _condition(text: object, where: str) -> Expression | None:
+    if text is None or text == "":
+        return None
+    if not isinstance(text, str):
+        raise _refuse(where, f"an expression must be a string, not {text!r}.")
+    try:
+        return parse_expression(text)
+    except ConfigurationError as error:
+        raise _refuse(where, error.message) from None
+
+
+def base_url(url: str) -> str:
+    """`url` without the `fnId` and `stepId` that address one function and step."""
+    parts = urlsplit(url)
+    query = [
+        (k, v)
+        for k, v in parse_qsl(parts.query, keep_blank_values=True)
+        if k not in {"fnId", "stepId"}
+    ]
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def _attempts(step: Mapping[str, Any], where: str) -> int:
+    retries = (step.get("retries") or {}).get("attempts", DEFAULT_RETRIES)
+    if (
+        isinstance(retries, bool)
+        or not isinstance(retries, int)
+        or not 0 <= retries <= _MAX_RETRIES
+    ):
+        raise _refuse(where, f"retries must be a whole number from 0 to 20, not {retries!r}.")
+    return retries + 1
+
+
+def _parse_function(entry: Mapping[str, Any], app: str, url: str) -> FunctionConfig:
+    id_ = _text(entry.get("id"), f"a function of app {app!r}", "its id")
+    where = f"function {id_!r}"
+    steps = entry.get("steps")
+    step = steps.get("step") if isinstance(steps, dict) else None
+    if not isinstance(step, dict):
+        raise _refuse(where, "it has no `steps.step`, which says where it is called.")
+    runtime = step.get("runtime") or {}
+    triggers = tuple(
+        Trigger(str(t["event"]), _condition(t.get("expression"), where))
+        for t in _entries(entry.get("triggers"), where, "triggers")
+        if t.get("event")
+    )
+    cancels = tuple(
+        Cancel(
+            _text(c.get("event"), where, "the event that cancels it"),
+            _condition(c.get("if"), where),
+            parse_duration(c["timeout"], what=f"the cancel timeout of {where}")
+            if c.get("timeout")
+            else None,
+        )
+        for c in _entries(entry.get("cancel"), where, "cancel")
+    )
+    return FunctionConfig(
+        id=id_,
+        name=str(entry.get("name") or id_),
+        app=app,
+        url=base_url(str(runtime.get("url") or url)),
+        max_attempts=_attempts(step, where),
+        triggers=triggers,
+        cancels=cancels,
+        fn_id=stable_uuid("function", id_),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A decoded registration: the app's name, where it is, and its functions."""
+
+    app: str
+    url: str
+    functions: tuple[FunctionConfig, ...]
+
+
+def parse_registration(body: object) -> Registration:
+    """The registration in the JSON value `body` (SDK specification, 4.3).
+
+    Raises ConfigurationError naming the function and what is wrong with it: nothing of a
+    registration with an error is taken.
+    """
+    if not isinstance(body, dict):
+        raise _refuse("an app", f"it must be an object, not {type(body).__name__}.")
+    app = _text(body.get("appName"), "an app", "appName")
+    url = _text(body.get("url"), f"app {app!r}", "url")
+    entries = _entries(body.get("functions"), f"app {app!r}", "functions")
+    functions = tuple(_parse_function(entry, app, url) for entry in entries)
+    seen: set[str] = set()
+    for function in functions:
+        if function.id in seen:
+            raise _refuse(f"app {app!r}", f"it has two functions with the id {function.id!r}.")
+        seen.add(function.id)
+    return Registration(app, url, functions)

@@ -1,0 +1,585 @@
+"""One run's state machine: what an answer, a checkpoint, a timer, an event changes. No IO.
+
+Every transition returns `Effects`. Their writes must be durable before anything else of them is
+done or acknowledged; where they cannot be written, this object is dropped and loaded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from onward.core.durations import parse_duration
+from onward.core.ops import Opcode
+from onward.errors import ConfigurationError
+from onward_server import answers
+from onward_server.answers import Raised, Reported, Returned, Throttled, WireOp, error_info
+from onward_server.expressions import parse_expression
+from onward_server.json_text import dumps, loads
+from onward_server.model import (
+    DropJob,
+    DropPending,
+    Effects,
+    EndRun,
+    Job,
+    Now,
+    Pending,
+    PutContinuation,
+    PutJob,
+    PutPending,
+    PutRun,
+    PutStep,
+    PutVersion,
+    Refusal,
+    Status,
+)
+from onward_server.settings import Settings
+from onward_server.shapes import describe, refuse_shape
+
+_FINISHED = frozenset({Opcode.STEP_RUN.value, Opcode.STEP_FAILED.value})
+_WAITING = frozenset({Opcode.SLEEP.value, Opcode.WAIT_FOR_EVENT.value})
+_NULL = "null"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nobody listens where the function should be: nothing was started."""
+
+    message: str
+
+
+class RunRefusedError(Exception):
+    """The run cannot go on; it fails with this message instead of hanging."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.error = error_info(name, message)
+
+
+def _refused(message: str) -> RunRefusedError:
+    return RunRefusedError("ResponseRefusedError", message)
+
+
+@dataclass(slots=True)
+class RunState:
+    """A run in memory.
+
+    `steps` maps each memoized id, in order, to its `"id":entry` JSON text.
+
+    `events` is the JSON text of the array of events that started it. `redo` is the position of a
+    result that came while a call was in flight that could not see it: one more call follows.
+    `idle` counts continuations in a row that brought no result. `no_retry`: the function said that
+    its failure is final.
+    """
+
+    run_id: str
+    function_id: str
+    event_id: str
+    event_names: str
+    events: str
+    settings: Settings
+    max_attempts: int
+    started_ms: int
+    version: int = -1
+    status: Status = Status.RUNNING
+    steps: dict[str, str] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
+    size: int = 0
+    jobs: dict[str, Job] = field(default_factory=dict)
+    pending: dict[str, Pending] = field(default_factory=dict)
+    continuations: set[str] = field(default_factory=set)
+    redo: int | None = None
+    idle: int = 0
+    ended_ms: int = 0
+    output: str = _NULL
+    first_event: str = ""
+    no_retry: bool = False
+
+    def __post_init__(self) -> None:
+        self.first_event = dumps(loads(self.events)[0])
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.status is not Status.RUNNING
+
+    def holds_success(self, id_: str) -> bool:
+        """Whether `id_` is memoized with anything but an error."""
+        text = self.steps.get(id_)
+        return text is not None and not text[len(dumps(id_)) + 1 :].startswith('{"error":')
+
+    # The beginning, and beginning again
+
+    def begin(self, now: Now) -> Effects:
+        """The run's first call."""
+        effects = Effects()
+        effects.writes.append(
+            PutRun(
+                self.run_id,
+                self.function_id,
+                self.event_id,
+                self.event_names,
+                self.events,
+                self.started_ms,
+            )
+        )
+        self._start(Job(now.job_id()), effects, now)
+        return effects
+
+    def resume(self, now: Now) -> Effects:
+        """Goes on after a restart: what was in flight is called again, as a new generation."""
+        effects = Effects()
+        effects.timers.extend((p.due_ms, p.id) for p in self.pending.values() if p.due_ms)
+        try:
+            for job in list(self.jobs.values()):
+                if job.due_ms > now.ms:
+                    effects.timers.append((job.due_ms, job.id))
+                else:
+                    self._start(job, effects, now)
+        except RunRefusedError as refusal:
+            self._end(Status.FAILED, dumps(refusal.error), effects, now)
+        return effects
+
+    def add_memo(self, id_: str, entry: str) -> int:
+        """Memoizes `entry` (JSON text) in memory, and returns its position from 0."""
+        self.positions[id_] = position = len(self.steps)
+        self.steps[id_] = f"{dumps(id_)}:{entry}"
+        self.size += len(entry)
+        return position
+
+    # Checkpoints
+
+    def checkpoint(self, request_id: str, ops: Sequence[WireOp]) -> Effects:
+        """Memoizes finished steps while the function goes on; `effects.refusal` where it cannot."""
+        effects = Effects()
+        if self.over:
+            return self._refuse(effects, 400, "run not found in state store")
+        if any(op.code != Opcode.STEP_RUN for op in ops):
+            return self._refuse(effects, 400, "cannot checkpoint async steps")
+        if request_id and all(job.request_id != request_id for job in self.jobs.values()):
+            effects.stale = True
+            return self._refuse(
+                effects,
+                409,
+                f"invocation {request_id} was superseded: another one owns this run now, so this"
+                " result was not taken. Start no further step and answer one None op with an id.",
+            )
+        for op in ops:
+            if len(op.result) > self.settings.max_step_bytes:
+                return self._refuse(
+                    effects,
+                    413,
+                    f"step output too large: step {op.id} ({op.label!r}) is {len(op.result):,}"
+                    f" bytes, the limit is {self.settings.max_step_bytes:,}. Return less, or store"
+                    " the data elsewhere and return where it is.",
+                )
+        for op in ops:
+            self._save(op.id, op.label, op.entry, effects)
+        return effects
+
+    def _refuse(self, effects: Effects, status: int, message: str) -> Effects:
+        body: dict[str, Any] = {"error": message, "data": {"run_id": self.run_id}, "status": status}
+        effects.refusal = Refusal(status, body)
+        return effects
+
+    def _save(self, id_: str, label: str, entry: str, effects: Effects) -> int:
+        """The position of `id_` in the journal, counted from 1. The first result wins."""
+        position = self.positions.get(id_)
+        if position is None:
+            position = self.add_memo(id_, entry)
+            effects.writes.append(PutStep(self.run_id, position, id_, label, entry))
+            effects.fresh += 1
+        return position + 1
+
+    # Answers
+
+    def answer(
+        self,
+        job_id: str,
+        request_id: str,
+        outcome: answers.Outcome | Refused,
+        now: Now,
+    ) -> Effects:
+        """What follows from the answer to the dispatch `request_id` of the job `job_id`."""
+        effects = Effects()
+        job = self.jobs.get(job_id)
+        if self.over or job is None or job.request_id != request_id or not job.in_flight:
+            effects.stale = True
+            return effects
+        job.in_flight = False
+        if isinstance(outcome, Refused):
+            self._refused_connection(job, outcome, effects, now)
+            return effects
+        job.refused_since_ms = 0
+        try:
+            if isinstance(outcome, Throttled):
+                self._throttled(job, outcome, effects, now)
+            elif isinstance(outcome, Raised):
+                self._raised(job, outcome, effects, now)
+            elif isinstance(outcome, Returned):
+                self._end(Status.COMPLETED, outcome.result, effects, now)
+            else:
+                self._reported(job, outcome, effects, now)
+        except RunRefusedError as refusal:
+            self._end(Status.FAILED, dumps(refusal.error), effects, now)
+        return effects
+
+    def _refused_connection(self, job: Job, outcome: Refused, effects: Effects, now: Now) -> None:
+        job.refused_since_ms = job.refused_since_ms or now.ms
+        if now.ms - job.refused_since_ms < self.settings.refused_grace_s * 1000:
+            self._later(job, self.settings.refused_delay_s, effects, now)
+            return
+        job.refused_since_ms = 0
+        error = error_info("FunctionUnreachableError", outcome.message)
+        self._raised(job, Raised(error, retriable=True), effects, now)
+
+    def _throttled(self, job: Job, outcome: Throttled, effects: Effects, now: Now) -> None:
+        delay = self.settings.throttle_delay(job.throttled, now.chance)
+        job.throttled += 1
+        if outcome.retry_after_s is not None:
+            delay = self.settings.clamp_retry_after(outcome.retry_after_s)
+        self._later(job, delay, effects, now)
+
+    def _raised(self, job: Job, outcome: Raised, effects: Effects, now: Now) -> None:
+        if not outcome.retriable or job.attempt + 1 >= self.max_attempts:
+            self.no_retry = not outcome.retriable
+            self._end(Status.FAILED, dumps(outcome.error), effects, now)
+            return
+        self._retry(job, outcome.retry_after_s, effects, now)
+
+    def _retry(self, job: Job, after_s: float | None, effects: Effects, now: Now) -> None:
+        if after_s is None:
+            delay = self.settings.retry_delay(job.attempt, now.chance)
+        else:
+            delay = self.settings.clamp_retry_after(after_s)
+        job.attempt += 1
+        job.throttled = 0
+        if not job.targeted:
+            self.redo = None  # the retry sees whatever came meanwhile
+        self._later(job, delay, effects, now)
+
+    def _later(self, job: Job, delay_s: float, effects: Effects, now: Now) -> None:
+        job.due_ms = now.ms + round(delay_s * 1000)
+        effects.writes.append(self._row(job))
+        effects.timers.append((job.due_ms, job.id))
+
+    def _reported(self, job: Job, outcome: Reported, effects: Effects, now: Now) -> None:
+        ops = tuple(op for op in outcome.ops if op.code != Opcode.NONE or len(outcome.ops) == 1)
+        self._note_version(ops, outcome.version, effects)
+        refusal = refuse_shape(ops)
+        if refusal is not None:
+            raise _refused(refusal)
+        if len(ops) == 1 and self._retried(job, ops[0], outcome, effects, now):
+            return
+        finished = self._save_results(ops, effects)
+        complete = next((op for op in ops if op.code == Opcode.RUN_COMPLETE), None)
+        if complete is not None:
+            self._end(Status.COMPLETED, complete.result, effects, now)
+            return
+        self._finish_job(job, ops, effects)
+        for op in ops:
+            self._refuse_starvation(op, ops)
+            if op.code == Opcode.STEP_PLANNED:
+                self._plan(job, op, ops, effects, now)
+            elif op.code in _WAITING:
+                self._wait(op, effects, now)
+        self._call_next(job, ops, finished, effects, now)
+        self._settle(job, ops, effects, now)
+
+    def _note_version(self, ops: Sequence[WireOp], version: int, effects: Effects) -> None:
+        redriven = not ops or (ops[0].code == Opcode.NONE and not ops[0].id)
+        if self.version == -1 and not redriven:
+            self.version = version
+            effects.writes.append(PutVersion(self.run_id, version))
+
+    def _retried(self, job: Job, op: WireOp, outcome: Reported, effects: Effects, now: Now) -> bool:
+        """Retries a failed step if it may be; else it fails for good, which its result will say."""
+        if op.code not in {Opcode.STEP_ERROR, Opcode.STEP_NOT_FOUND}:
+            return False
+        if outcome.no_retry is not True and job.attempt + 1 < self.max_attempts:
+            self._retry(job, outcome.retry_after_s, effects, now)
+            return True
+        if op.code == Opcode.STEP_NOT_FOUND:
+            raise RunRefusedError(
+                "StepNotFoundError",
+                f"The function was called for its step {job.target!r} and does not have it any"
+                " more. The code changed under this run: bring the step back, or start a new run.",
+            )
+        return False
+
+    def _save_results(self, ops: Sequence[WireOp], effects: Effects) -> list[tuple[int, WireOp]]:
+        """Memoizes what is finished; returns each with its position in the journal, from 1."""
+        finished = []
+        for op in ops:
+            if op.code not in _FINISHED and op.code != Opcode.STEP_ERROR:
+                continue
+            if len(op.result) > self.settings.max_step_bytes:
+                raise RunRefusedError(
+                    "ResultTooLargeError",
+                    f"The result of step {op.label!r} is {len(op.result):,} bytes, the limit is"
+                    f" {self.settings.max_step_bytes:,}. Return less, or store the data elsewhere"
+                    " and return where it is.",
+                )
+            if op.error is not None and self.holds_success(op.id):
+                raise _refused(
+                    f"The function answered {op.code} for step {op.label!r}, whose result it had"
+                    " checkpointed before; a step has one outcome. Elsewhere this run would hang."
+                    " Answer StepFailed only for a step that nothing has confirmed."
+                )
+            finished.append((self._save(op.id, op.label, op.entry, effects), op))
+            if op.id in self.pending:
+                self._forget(op.id, effects)
+        return finished
+
+    def _forget(self, id_: str, effects: Effects) -> None:
+        del self.pending[id_]
+        effects.writes.append(DropPending(self.run_id, id_))
+
+    def _finish_job(self, job: Job, ops: Sequence[WireOp], effects: Effects) -> None:
+        del self.jobs[job.id]
+        effects.writes.append(DropJob(job.id))
+        if job.targeted and job.target in self.pending:
+            if any(op.id == job.target for op in ops):
+                raise _refused(
+                    "The function was called to run one planned step and planned it again instead."
+                    " A call whose stepId is a step's id must run that step."
+                )
+            self._forget(job.target, effects)  # the next call without a target plans it again
+
+    def _refuse_starvation(self, op: WireOp, ops: Sequence[WireOp]) -> None:
+        reported = {other.id for other in ops}
+        racing = [p for p in self.pending.values() if p.race and p.id not in reported]
+        if racing and not op.race and op.code in {*_FINISHED, *_WAITING, Opcode.STEP_PLANNED}:
+            raise _refused(
+                f"The function answered {op.code} {op.label!r} without"
+                f' `opts.parallelMode: "race"` while {len(racing)} op(s) reported in race mode are'
+                " open: its branch would starve until they end. Report every op of a parallel"
+                ' section, and the answers of its targeted calls, with `parallelMode: "race"`.'
+            )
+
+    def _plan(
+        self, job: Job, op: WireOp, ops: Sequence[WireOp], effects: Effects, now: Now
+    ) -> None:
+        if op.id in self.pending or op.id in self.steps:
+            return
+        self._add_pending(Pending(op.id, op.code, op.race), effects)
+        planned = len(ops) > 1 or job.planned
+        self._start(Job(now.job_id(), op.id, position=job.position, planned=planned), effects, now)
+
+    def _wait(self, op: WireOp, effects: Effects, now: Now) -> None:
+        if op.id in self.pending or op.id in self.steps:
+            return
+        if op.code == Opcode.SLEEP:
+            due = self._instant(op, op.opts.get("duration") or op.name, "its duration", now)
+            pending = Pending(op.id, op.code, op.race, due_ms=due)
+        else:
+            event = str(op.opts.get("event") or op.name)
+            condition = str(op.opts.get("if") or "")
+            try:
+                if condition:
+                    parse_expression(condition)
+            except ConfigurationError as error:
+                raise _refused(f"{op.code} {op.label!r} cannot be awaited. {error}") from None
+            timeout = op.opts.get("timeout")
+            due = self._instant(op, timeout, "its timeout", now) if timeout else 0
+            pending = Pending(op.id, op.code, op.race, due, event, condition)
+        self._add_pending(pending, effects)
+        if pending.due_ms:
+            effects.timers.append((pending.due_ms, pending.id))
+
+    def _instant(self, op: WireOp, value: object, what: str, now: Now) -> int:
+        """When `value`, a duration or an RFC 3339 instant, ends: milliseconds since the epoch."""
+        instant = answers.parse_instant(value) if isinstance(value, str) else None
+        if instant is not None:
+            return max(1, round(instant * 1000))
+        try:
+            return now.ms + round(parse_duration(value, what=what) * 1000)
+        except ConfigurationError as error:
+            raise _refused(f"{op.code} {op.label!r} cannot be timed: {error}") from None
+
+    def _add_pending(self, pending: Pending, effects: Effects) -> None:
+        self.pending[pending.id] = pending
+        effects.writes.append(PutPending(self.run_id, pending))
+
+    # Which call follows
+
+    def _call_next(
+        self,
+        job: Job,
+        ops: Sequence[WireOp],
+        finished: Sequence[tuple[int, WireOp]],
+        effects: Effects,
+        now: Now,
+    ) -> None:
+        continuing = [op for op in ops if op.code == Opcode.DISCOVERY_REQUEST]
+        for op in continuing:
+            self._note_continuation(op, effects)
+        redriven = not ops or (ops[0].code == Opcode.NONE and not ops[0].id)
+        if continuing or redriven:
+            self._bound_idleness(job)
+        causes = [position for position, _ in finished] + [job.position] * len(continuing)
+        if redriven:
+            self._discover(len(self.steps), effects, now)
+        elif len(causes) > 1 and len(causes) == len(ops):
+            for position in causes:  # as recorded: each calls the function, all at once
+                new = Job(now.job_id(), position=position, planned=True, solo=False)
+                self._start(new, effects, now)
+        elif continuing:
+            self._discover(job.position, effects, now)
+        else:
+            for position, op in finished:
+                if op.race or (not self.pending and len(ops) == 1):
+                    self._discover(position, effects, now)
+
+    def _note_continuation(self, op: WireOp, effects: Effects) -> None:
+        if op.id in self.continuations:
+            raise _refused(
+                f"The function continued with the DiscoveryRequest id {op.id!r} a second time."
+                " Elsewhere a repeated id is dropped and the run hangs: derive the id from the"
+                " call request's request_id, which is new each time."
+            )
+        self.continuations.add(op.id)
+        effects.writes.append(PutContinuation(self.run_id, op.id))
+
+    def _bound_idleness(self, job: Job) -> None:
+        self.idle = self.idle + 1 if len(self.steps) == job.steps_at_dispatch else 0
+        if self.idle > self.settings.max_idle_continuations:
+            raise RunRefusedError(
+                "NoProgressError",
+                f"The function asked to be called again {self.idle} times in a row without one new"
+                " result. Answer a retriable error when an invocation gets nothing done, so that"
+                " its attempts run out.",
+            )
+
+    def _discover(self, position: int, effects: Effects, now: Now) -> None:
+        """Calls the function without a target; one such call at a time."""
+        if any(not job.targeted for job in self.jobs.values()):
+            self.redo = position
+            return
+        self.redo = None
+        self._start(Job(now.job_id(), position=position), effects, now)
+
+    def _settle(self, job: Job, ops: Sequence[WireOp], effects: Effects, now: Now) -> None:
+        """Makes the call that was put off, and lets no run end up with nothing to wait for."""
+        if self.over:
+            return
+        if self.redo is not None:
+            self._discover(self.redo, effects, now)
+        if self.jobs or self.pending:
+            return
+        if len(self.steps) > job.steps_at_dispatch and not any(
+            op.code == Opcode.NONE for op in ops
+        ):
+            self._discover(len(self.steps), effects, now)
+            return
+        raise RunRefusedError(
+            "RunStalledError",
+            f"The function answered {describe(ops)} and nothing is left to wait for: no call, no"
+            " sleep, no event. Elsewhere this run would hang. Report only steps that the journal does not"
+            " have, and end quietly (a None op with an id) only when another invocation owns the"
+            " run.",
+        )
+
+    def _start(self, job: Job, effects: Effects, now: Now) -> None:
+        """Dispatches `job` now, unless the run has outgrown its limits."""
+        settings = self.settings
+        if len(self.steps) > settings.max_steps or self.size > settings.max_run_bytes:
+            raise RunRefusedError(
+                "RunOverflowError",
+                f"The run has {len(self.steps):,} steps and {self.size:,} bytes of results; the"
+                f" limits are {settings.max_steps:,} and {settings.max_run_bytes:,}. Split the work"
+                " into several runs, or keep large results elsewhere and return where they are.",
+            )
+        if job.solo and not job.targeted:
+            job.planned = bool(self.pending)
+        job.generation += 1
+        job.request_id = now.ulid()
+        job.due_ms = 0
+        job.in_flight = True
+        job.steps_at_dispatch = len(self.steps)
+        self.jobs[job.id] = job
+        effects.writes.append(self._row(job))
+        effects.dispatch.append(job)
+
+    def _row(self, job: Job) -> PutJob:
+        return PutJob(
+            self.run_id,
+            job.id,
+            job.target,
+            job.attempt,
+            job.generation,
+            job.request_id,
+            job.due_ms,
+            job.position,
+            job.planned,
+            job.solo,
+        )
+
+    # Time, events, the end
+
+    def due(self, key: str, now: Now) -> Effects:
+        """What was due at this instant: the job or the op called `key`, if it still is."""
+        effects = Effects()
+        job = self.jobs.get(key)
+        pending = self.pending.get(key)
+        try:
+            if self.over:
+                effects.stale = True
+            elif job is not None and not job.in_flight and job.due_ms <= now.ms:
+                self._start(job, effects, now)
+            elif pending is not None and 0 < pending.due_ms <= now.ms:
+                self._resolve(pending, _NULL, effects, now)
+            else:
+                effects.stale = True
+        except RunRefusedError as refusal:
+            self._end(Status.FAILED, dumps(refusal.error), effects, now)
+        return effects
+
+    def wakes(self, pending: Pending, event: dict[str, Any]) -> bool:
+        """Whether `event` is what the wait `pending` waits for."""
+        if pending.code != Opcode.WAIT_FOR_EVENT or pending.event != event["name"]:
+            return False
+        if not pending.condition:
+            return True
+        scope = {"event": loads(self.first_event), "async": event}
+        return parse_expression(pending.condition)(scope)
+
+    def woken(self, event: dict[str, Any], now: Now) -> Effects:
+        """Resolves every wait that `event` ends."""
+        effects = Effects()
+        try:
+            for pending in list(self.pending.values()):
+                if not self.over and self.wakes(pending, event):
+                    self._resolve(pending, dumps(event), effects, now)
+        except RunRefusedError as refusal:
+            self._end(Status.FAILED, dumps(refusal.error), effects, now)
+        return effects
+
+    def _resolve(self, pending: Pending, entry: str, effects: Effects, now: Now) -> None:
+        self._forget(pending.id, effects)
+        position = self._save(pending.id, pending.event, entry, effects)
+        if pending.race or not self.pending:
+            self._discover(position, effects, now)
+
+    def cancel(self, now: Now) -> Effects:
+        """Ends the run from outside; nothing that it still sends is taken."""
+        effects = Effects()
+        if self.over:
+            effects.stale = True
+        else:
+            error = error_info("RunCancelledError", "The run was cancelled.")
+            self._end(Status.CANCELLED, dumps(error), effects, now)
+        return effects
+
+    def _end(self, status: Status, output: str, effects: Effects, now: Now) -> None:
+        self.status = status
+        self.output = output
+        self.ended_ms = now.ms
+        self.jobs.clear()
+        self.pending.clear()
+        self.redo = None
+        effects.dispatch.clear()
+        effects.timers.clear()
+        effects.ended = True
+        effects.writes.append(EndRun(self.run_id, str(status), now.ms, output))
