@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from onward.core.deadline import Limits
 from onward.errors import MalformedCallRequestError, OnwardError
-from onward.execution import engine
-from onward.execution.session import Execution, Hung
-from onward.protocol import direct
-from onward.protocol.response import WireResponse
 
 if TYPE_CHECKING:
     import asyncio
 
     from onward.app import App
+    from onward.execution.session import Execution
+    from onward.protocol.response import WireResponse
 
 #: The longest that a Lambda invocation can last, in seconds.
 LAMBDA_MAXIMUM = 900.0
@@ -29,9 +27,14 @@ def handler(app: App) -> Callable[[Any, Any], dict[str, Any]]:
 
     It takes the envelopes of `onward.protocol.direct`. Authorization is IAM's.
     """
+    if os.environ.get("AWS_LAMBDA_RUNTIME_API"):
+        import onward.execution.engine  # noqa: F401 - Lambda's init phase has the most CPU
 
     def handle(event: Any, context: Any) -> dict[str, Any]:
         """Answer one invocation."""
+        from onward.execution import engine
+        from onward.protocol import direct
+
         kind = event.get(direct.KIND) if isinstance(event, Mapping) else None
         if kind == direct.FUNCTIONS:
             return app.registration(_own_url(context))
@@ -43,6 +46,9 @@ def handler(app: App) -> Callable[[Any, Any], dict[str, Any]]:
 
 
 def _call(app: App, event: Mapping[str, Any], context: Any) -> WireResponse:
+    from onward.core.deadline import Limits
+    from onward.execution import engine
+
     try:
         request = event.get("request")
         if not isinstance(request, Mapping):
@@ -61,6 +67,9 @@ def _call(app: App, event: Mapping[str, Any], context: Any) -> WireResponse:
 
 
 def _drive(execution: Execution) -> WireResponse:
+    from onward.execution import engine
+    from onward.execution.session import Hung
+
     try:
         if execution.function.is_async:
             return _process_loop().run_until_complete(engine.drive_async(execution))

@@ -51,16 +51,10 @@ BLOCKING_HANDLER = ASYNC_HANDLER.replace("async ", "").replace("await ", "")
 STANDARD = (
     "__future__",
     "collections.abc",
-    "contextlib",
-    "contextvars",
     "dataclasses",
     "enum",
-    "functools",
-    "hashlib",
-    "heapq",
-    "json",
     "math",
-    "threading",
+    "re",
     "typing",
 )
 # Onward's own modules that a handler loads before its first call.
@@ -71,11 +65,24 @@ onward.aws_lambda
 onward.config
 onward.context
 onward.core
+onward.core.durations
+onward.errors
+"""
+# What the first call loads besides: the standard library's, and Onward's own, before a driver.
+ENGINE_STANDARD = (
+    "contextlib",
+    "contextvars",
+    "functools",
+    "hashlib",
+    "heapq",
+    "json",
+    "threading",
+)
+ENGINE_OWN = """
 onward.core.actions
 onward.core.buffer
 onward.core.calls
 onward.core.deadline
-onward.core.durations
 onward.core.failures
 onward.core.ids
 onward.core.invocation
@@ -87,17 +94,18 @@ onward.core.response
 onward.core.retry
 onward.core.situation
 onward.core.values
-onward.errors
 onward.execution
 onward.execution.engine
 onward.execution.session
+onward.execution.steps
 onward.execution.watch
 onward.protocol
 onward.protocol.call_request
 onward.protocol.checkpoint
-onward.protocol.direct
 onward.protocol.headers
 onward.protocol.response
+onward.core.record
+onward.core.retry
 """
 
 
@@ -114,8 +122,8 @@ def _imported(code: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-def _standard() -> set[str]:
-    return _imported("; ".join(f"import {name}" for name in STANDARD[1:]))
+def _standard(*more: str) -> set[str]:
+    return _imported("; ".join(f"import {name}" for name in (*STANDARD[1:], *more)))
 
 
 def _roots(modules: set[str]) -> set[str]:
@@ -139,6 +147,13 @@ def test_building_a_handler_imports_a_fixed_set(code: str) -> None:
     assert not _roots(modules) & LAZY
     assert modules - _standard() - {"__future__"} == set(OWN.split())
     assert set(STANDARD) <= modules
+
+
+def test_the_first_call_imports_a_fixed_set() -> None:
+    modules = _imported(ASYNC_HANDLER + "\nimport onward.execution.engine")
+    assert not _roots(modules) & LAZY
+    added = modules - _standard(*ENGINE_STANDARD) - {"__future__"} - set(OWN.split())
+    assert added == set(ENGINE_OWN.split())
 
 
 def test_what_is_called_lazy_would_be_noticed() -> None:

@@ -10,11 +10,12 @@ from contextvars import ContextVar
 from typing import Any
 
 from onward.app import is_async
-from onward.context import Context, Ticket
+from onward.context import Context
 from onward.core.actions import Cut, Deliver, Hang, Respond, Send, Start
 from onward.core.calls import StepCall
 from onward.core.response import Response
 from onward.execution.session import UNWIND_LIMIT, Execution, Hung, Session
+from onward.execution.steps import StepMaker, Ticket
 from onward.execution.workers import BodyCut, Interruptible, workers
 
 #: How many turns of a busy loop user code gets before it counts as idle.
@@ -49,7 +50,12 @@ class AsyncDriver(Session):
         _track_tasks(self._loop)
         owner = _owner.set(self)
         try:
-            context = Context(self, call=self.execution.call, deadline=self.execution.deadline)
+            context = Context(
+                self,
+                StepMaker(self.execution.app),
+                call=self.execution.call,
+                deadline=self.execution.deadline,
+            )
             self._main = self._loop.create_task(self.execution.function.handler(context))
             self._tasks.add(self._main)
         finally:
@@ -91,12 +97,6 @@ class AsyncDriver(Session):
         finally:
             if task is not None:
                 self._parked.discard(task)
-
-    def send_events(self, payload: list[dict[str, Any]]) -> dict[str, Any]:
-        """Send events; runs on a worker, as the body of a step."""
-        from onward.execution.events import post_events
-
-        return post_events(self.execution.app, payload)
 
     # ------------------------------------------------------------------ advancing
 

@@ -10,12 +10,13 @@ from contextvars import copy_context
 from typing import Any
 
 from onward.app import is_async
-from onward.context import BlockingContext, Ticket
+from onward.context import BlockingContext
 from onward.core.actions import Cut, Deliver, Hang, Respond, Send, Start
 from onward.core.calls import StepCall
 from onward.core.response import Response
 from onward.errors import StepUsageError
 from onward.execution.session import UNWIND_LIMIT, Execution, Hung, Session
+from onward.execution.steps import StepMaker, Ticket
 from onward.execution.workers import BodyCut, Interruptible, prepare_main_thread, workers
 
 
@@ -70,7 +71,12 @@ class BlockingDriver(Session):
         """Drive the function to its response. Raises Hung."""
         prepare_main_thread()
         self._branches[threading.get_ident()] = self._main
-        context = BlockingContext(self, call=self.execution.call, deadline=self.execution.deadline)
+        context = BlockingContext(
+            self,
+            StepMaker(self.execution.app),
+            call=self.execution.call,
+            deadline=self.execution.deadline,
+        )
         self._awake = 1
         with self.lock:
             self.rearm()
@@ -219,12 +225,6 @@ class BlockingDriver(Session):
                 self._pump()
             self._take(parent)
         return _joined(results, errors)
-
-    def send_events(self, payload: list[dict[str, Any]]) -> dict[str, Any]:
-        """Send events, as the body of a step."""
-        from onward.execution.events import post_events
-
-        return post_events(self.execution.app, payload)
 
     # ------------------------------------------------------------------ advancing
 

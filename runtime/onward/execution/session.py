@@ -9,7 +9,6 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from onward.app import App, BodyEvent, Function
-from onward.context import Ticket, current_step, idempotency_key
 from onward.core.actions import Deliver, Send
 from onward.core.buffer import FlushPolicy
 from onward.core.calls import Failure, StepCall
@@ -20,6 +19,7 @@ from onward.core.retry import Verdict, bounded_retry_after
 from onward.core.situation import Situation
 from onward.core.values import codec_of
 from onward.errors import NonRetriableError, OnwardError, RetryAfterError, StepError, StepUsageError
+from onward.execution.steps import Ticket, current_step, idempotency_key
 from onward.execution.watch import watch
 from onward.protocol.checkpoint import checkpoint_path, encode_checkpoint
 

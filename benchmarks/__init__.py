@@ -1,0 +1,1 @@
+"""What Onward costs, as figures and ratios taken in one run."""

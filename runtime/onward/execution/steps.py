@@ -1,0 +1,166 @@
+"""Builds the calls behind `ctx.step`, the same for both drivers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context as Variables
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from onward.core.calls import StepCall
+from onward.core.durations import parse_duration
+from onward.core.ids import hash_id
+from onward.core.ops import Opcode
+from onward.core.values import PLAIN, Codec, codec_of
+from onward.errors import StepUsageError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from onward.app import App
+    from onward.config import Duration
+
+#: The step whose body runs here: its user id and its idempotency key.
+current_step: ContextVar[tuple[str, str] | None] = ContextVar("onward_step", default=None)
+
+
+@dataclass(slots=True)
+class Ticket:
+    """What a driver needs to run a call's body: the core never looks at it."""
+
+    body: Callable[..., Any] | None = None
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    codec: Codec = PLAIN
+    variables: Variables | None = None
+    waiter: Any = None
+    task: Any = None
+
+    def where(self, call: StepCall) -> str:
+        """How errors name the step."""
+        return f"step {call.user_id!r}"
+
+
+class StepMaker:
+    """Makes the calls of one invocation of `app`'s function."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    @staticmethod
+    def current_idempotency_key() -> str:
+        """The key of the step whose body runs here. Raises StepUsageError outside of one."""
+        current = current_step.get()
+        if current is None:
+            msg = "ctx.step.idempotency_key was read outside of a step. Read it in a step's body."
+            raise StepUsageError(msg)
+        return current[1]
+
+    def _call(self, code: Opcode, id_: object, ticket: Ticket, **options: Any) -> StepCall:
+        if not isinstance(id_, str) or not id_:
+            msg = f"{id_!r} is not a step id. Give each step a text of its own, such as 'charge'."
+            raise StepUsageError(msg)
+        inside = current_step.get()
+        if inside is not None:
+            msg = (
+                f"The step {id_!r} was called inside the step {inside[0]!r}. Steps do not nest:"
+                " call it from the function, after that step, or make it plain code of that step."
+            )
+            raise StepUsageError(msg)
+        return StepCall(code, id_, token=ticket, **options)
+
+    def run(
+        self,
+        id_: str,
+        body: object,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> StepCall:
+        """A call of `ctx.step.run`. Raises StepUsageError, DurationError, ResultError."""
+        if not callable(body):
+            msg = (
+                f"The body of step {id_!r} is {type(body).__name__}, which cannot be called. Pass"
+                " the function and its arguments apart: ctx.step.run('id', function, argument)."
+            )
+            raise StepUsageError(msg)
+        settings: dict[str, Any] = {}
+        for name in ("timeout", "expected"):
+            if options[name] is not None:
+                settings[name] = parse_duration(options[name], what=f"{name} of step {id_!r}")
+        in_place = options["retry_in_place"]
+        if isinstance(in_place, bool) or not isinstance(in_place, int) or in_place < 0:
+            msg = f"retry_in_place of step {id_!r} is {in_place!r}. Write how often, from 0."
+            raise StepUsageError(msg)
+        ticket = Ticket(body, args, kwargs, codec_of(body), copy_context())
+        key = getattr(body, "__code__", None) or getattr(body, "func", body)
+        return self._call(
+            Opcode.STEP_RUN,
+            id_,
+            ticket,
+            callable_key=id(key),
+            barrier=bool(options["barrier"]),
+            in_place_left=in_place,
+            **settings,
+        )
+
+    def sleep(self, id_: str, duration: Duration) -> StepCall:
+        """A call of `ctx.step.sleep`: a relative sleep becomes an instant here."""
+        seconds = parse_duration(duration, what=f"the duration of sleep {id_!r}")
+        return self._call(Opcode.SLEEP, id_, Ticket(), wakes_at=time.monotonic() + seconds)
+
+    def sleep_until(self, id_: str, until: datetime | str) -> StepCall:
+        """A call of `ctx.step.sleep_until`. Raises StepUsageError."""
+        return self._call(Opcode.SLEEP, id_, Ticket(), name=_instant(id_, until))
+
+    def send_event(self, id_: str, events: object) -> StepCall:
+        """A call of `ctx.step.send_event`. Raises StepUsageError."""
+        payload = [events] if isinstance(events, Mapping) else events
+        if (
+            not isinstance(payload, Sequence)
+            or not payload
+            or not all(
+                isinstance(e, Mapping) and isinstance(e.get("name"), str) and e["name"]
+                for e in payload
+            )
+        ):
+            msg = (
+                f"The step {id_!r} sends {events!r}, which is not an event. Write"
+                " {'name': 'order/paid', 'data': {…}}, or a list of those."
+            )
+            raise StepUsageError(msg)
+        ticket = Ticket(self._post_events, (payload,), {}, PLAIN, copy_context())
+        return self._call(
+            Opcode.STEP_RUN, id_, ticket, name="sendEvent", opts={"type": "step.sendEvent"}
+        )
+
+    def _post_events(self, payload: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Send `payload`; each gets the step's key as its id: a retry sends no twins."""
+        from onward.transport.http import request
+
+        step, settings = self.current_idempotency_key(), self._app.settings
+        events = [{"id": f"{step}-{n}", "data": {}, **event} for n, event in enumerate(payload)]
+        path = f"/e/{settings.event_key or 'onward'}"
+        answer = request(settings.events_url, "POST", path, body=events)
+        return {"ids": list(answer.get("ids", []))}
+
+
+def idempotency_key(run_id: str, step_hash: str) -> str:
+    """The key of a step: 40 hexadecimal digits, the same for every try of it in a run."""
+    return hash_id(f"{run_id}:{step_hash}")
+
+
+def _instant(id_: str, until: object) -> str:
+    from datetime import UTC, datetime
+
+    fix = "Give an aware datetime, or text such as '2027-01-31T09:00:00Z'."
+    if isinstance(until, str):
+        try:
+            until = datetime.fromisoformat(until)
+        except ValueError:
+            raise StepUsageError(f"sleep_until {id_!r} got {until!r}. {fix}") from None
+    if not isinstance(until, datetime) or until.tzinfo is None:
+        raise StepUsageError(f"sleep_until {id_!r} got {until!r}. {fix}")
+    return until.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
