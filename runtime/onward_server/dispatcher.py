@@ -17,11 +17,12 @@ from onward_server.answers import (
     interpret,
 )
 from onward_server.call_body import RenderedCall
+from onward_server.clock import Clock
 from onward_server.invokers import InvokeError, Invoker, invoke
 from onward_server.model import Effects, Job
 from onward_server.run_state import Refused
 from onward_server.settings import Settings
-from onward_server.store import StoreError, now_ms
+from onward_server.store import StoreError
 
 _STORE_RETRY_S = 1.0
 _DEFAULT_CONCURRENCY = 100
@@ -58,8 +59,11 @@ class Call:
 class Dispatcher:
     """Makes calls concurrently, as far as each invoker allows, and delivers their outcomes."""
 
-    def __init__(self, settings: Settings, tracer: trace.Trace, deliver: Deliver) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, tracer: trace.Trace, deliver: Deliver
+    ) -> None:
         self._settings = settings
+        self._clock = clock
         self._trace = tracer
         self._deliver = deliver
         self._invokers: dict[str, Invoker] = {}
@@ -123,7 +127,7 @@ class Dispatcher:
             trace.logger.exception("The invoker of %s failed", call.rendered.function_id)
             failure = error_info("InvokerError", f"The invoker failed: {error!r}")
             return Raised(failure, retriable=True), None
-        return interpret(answer, now_ms()), answer.status
+        return interpret(answer, self._clock.now_ms()), answer.status
 
     async def _delivered(self, call: Call, outcome: Outcome | Refused) -> Effects | None:
         """Hands the outcome over, however long the store refuses it: it exists only here."""

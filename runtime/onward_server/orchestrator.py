@@ -13,6 +13,7 @@ from onward.errors import ConfigurationError, Fault, OnwardError
 from onward_server import events, queries, trace
 from onward_server.answers import Outcome, WireOp
 from onward_server.call_body import render_call
+from onward_server.clock import Clock, WallClock
 from onward_server.dispatcher import Call, Dispatcher
 from onward_server.events import Event
 from onward_server.identifiers import stable_uuid
@@ -23,7 +24,7 @@ from onward_server.registration import FunctionConfig, Registration, parse_regis
 from onward_server.run_state import Refused, RunState
 from onward_server.runs import Runs
 from onward_server.settings import Settings
-from onward_server.store import RunRow, Store, StoreError, now_ms
+from onward_server.store import RunRow, Store, StoreError
 from onward_server.timers import Timers
 
 if TYPE_CHECKING:
@@ -89,12 +90,20 @@ class Registered:
 class Orchestrator:
     """Keeps runs in the database `db` (a path, or `":memory:"`) and calls their functions.
 
-    It belongs to the event loop that `start` ran on. Everything that a method acknowledges is
-    durable; what cannot be written raises StoreError and has changed nothing.
+    It belongs to the event loop that `start` ran on, and takes the time from `clock`. Everything
+    that a method acknowledges is durable; what cannot be written raises StoreError and has changed
+    nothing.
     """
 
-    def __init__(self, db: str | Path = ":memory:", settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        db: str | Path = ":memory:",
+        settings: Settings | None = None,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
         self.settings = settings or Settings()
+        self.clock = clock or WallClock()
         self.store = Store(db, synchronous=self.settings.synchronous)
         self._trace = trace.Trace()
         self._functions: dict[str, FunctionConfig] = {}
@@ -104,12 +113,13 @@ class Orchestrator:
         self._runs = Runs(
             self.store,
             self.settings,
+            self.clock,
             max_attempts=self._max_attempts,
             closing=self._closing,
             apply=self._apply,
         )
-        self._dispatcher = Dispatcher(self.settings, self._trace, self._deliver)
-        self._timers = Timers(now_ms, self._fire)
+        self._dispatcher = Dispatcher(self.settings, self.clock, self._trace, self._deliver)
+        self._timers = Timers(self.clock, self._fire)
         self._intake = asyncio.Lock()
         self._follow_ups: set[asyncio.Task[None]] = set()
         self._failures: dict[str, list[tuple[RunState, Effects]]] = {}
@@ -223,7 +233,7 @@ class Orchestrator:
         An event with the `id` of an earlier one is taken but has no effect. Raises BadEventError
         for the first that cannot be taken; then none of them was.
         """
-        now = now_ms()
+        now = self.clock.now_ms()
         accepted = [events.accept(value, self._runs.ulid(), now) for value in batch]
         async with self._intake:
             await self._take_in(accepted)
@@ -235,14 +245,14 @@ class Orchestrator:
             await self._cancel_by(event)
             await self._wake_by(event)
         started = [begun for event in fresh for begun in self._begin_by(event)]
-        writes: list[Write] = [_event_row(event) for event in accepted]
+        writes: list[Write] = [self._event_row(event) for event in accepted]
         for _, effects in started:
             writes.extend(effects.writes)
         await self.store.commit(writes)
         self._add_all(started)
 
     async def _unseen(self, accepted: Sequence[Event]) -> list[Event]:
-        since = now_ms() - round(self.settings.event_id_window_s * 1000)
+        since = self.clock.now_ms() - round(self.settings.event_id_window_s * 1000)
         named = {event.external_id for event in accepted if event.external_id}
         seen: set[str] = set()
         if named:
@@ -289,7 +299,7 @@ class Orchestrator:
             for cancel in function.cancels if function else ():
                 if cancel.event != event.name:
                     continue
-                age_s = (now_ms() - state.started_ms) / 1000
+                age_s = (self.clock.now_ms() - state.started_ms) / 1000
                 if cancel.within_s is not None and age_s > cancel.within_s:
                     continue
                 scope = {"event": loads(state.first_event), "async": event.value}
@@ -313,9 +323,9 @@ class Orchestrator:
                 f"No function {function_id!r} is registered; registered are: {known}. Give one of"
                 " these ids, or register the app that has it."
             )
-        event = events.make(events.FUNCTION_INVOKED, data, self._runs.ulid(), now_ms())
+        event = events.make(events.FUNCTION_INVOKED, data, self._runs.ulid(), self.clock.now_ms())
         state, effects = self._begin(function, event)
-        await self.store.commit([_event_row(event), *effects.writes])
+        await self.store.commit([self._event_row(event), *effects.writes])
         self._add_all([(state, effects)])
         return state.run_id
 
@@ -401,13 +411,16 @@ class Orchestrator:
             error=loads(state.output),
             no_retry=state.no_retry,
             event_id=self._runs.ulid(),
-            now_ms=now_ms(),
+            now_ms=self.clock.now_ms(),
         )
         started = self._begin_by(event)
         if not started:
             return []
         self._failures[state.run_id] = started
-        return [_event_row(event), *(write for _, effects in started for write in effects.writes)]
+        return [
+            self._event_row(event),
+            *(write for _, effects in started for write in effects.writes),
+        ]
 
     async def _deliver(
         self, run_id: str, job_id: str, request_id: str, outcome: Outcome | Refused
@@ -428,7 +441,7 @@ class Orchestrator:
             await self._runs.change(run_id, lambda run, now: run.due(key, now))
         except StoreError as error:
             trace.logger.error("What is due in run %s waits: %s", run_id, error)
-            self._timers.add(now_ms() + _TIMER_RETRY_MS, run_id, key)
+            self._timers.add(self.clock.now_ms() + _TIMER_RETRY_MS, run_id, key)
 
     def _tell_started(self, state: RunState, *, resumed: bool) -> None:
         data = {
@@ -438,6 +451,6 @@ class Orchestrator:
         }
         self._trace.emit(trace.RUN_STARTED, state.run_id, time.time(), data)
 
-
-def _event_row(event: Event) -> PutEvent:
-    return PutEvent(event.id, event.external_id, event.name, event.text, now_ms())
+    def _event_row(self, event: Event) -> PutEvent:
+        now = self.clock.now_ms()
+        return PutEvent(event.id, event.external_id, event.name, event.text, now)

@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from onward.core.durations import parse_duration
 from onward.core.ops import Opcode
-from onward.errors import ConfigurationError
-from onward_server import answers
+from onward_server import answers, refusals
 from onward_server.answers import Raised, Reported, Returned, Throttled, WireOp, error_info
 from onward_server.expressions import parse_expression
 from onward_server.json_text import dumps, loads
@@ -34,8 +32,10 @@ from onward_server.model import (
     Refusal,
     Status,
 )
+from onward_server.refusals import RunRefusedError, too_large
 from onward_server.settings import Settings
-from onward_server.shapes import describe, refuse_shape
+from onward_server.shapes import refuse_shape
+from onward_server.waits import pending_of
 
 _FINISHED = frozenset({Opcode.STEP_RUN.value, Opcode.STEP_FAILED.value})
 _WAITING = frozenset({Opcode.SLEEP.value, Opcode.WAIT_FOR_EVENT.value})
@@ -47,18 +47,6 @@ class Refused:
     """Nobody listens where the function should be: nothing was started."""
 
     message: str
-
-
-class RunRefusedError(Exception):
-    """The run cannot go on; it fails with this message instead of hanging."""
-
-    def __init__(self, name: str, message: str) -> None:
-        super().__init__(message)
-        self.error = error_info(name, message)
-
-
-def _refused(message: str) -> RunRefusedError:
-    return RunRefusedError("ResponseRefusedError", message)
 
 
 @dataclass(slots=True)
@@ -167,13 +155,7 @@ class RunState:
             )
         for op in ops:
             if len(op.result) > self.settings.max_step_bytes:
-                return self._refuse(
-                    effects,
-                    413,
-                    f"step output too large: step {op.id} ({op.label!r}) is {len(op.result):,}"
-                    f" bytes, the limit is {self.settings.max_step_bytes:,}. Return less, or store"
-                    " the data elsewhere and return where it is.",
-                )
+                return self._refuse(effects, 413, too_large(op, self.settings.max_step_bytes))
         for op in ops:
             self._save(op.id, op.label, op.entry, effects)
         return effects
@@ -269,7 +251,7 @@ class RunState:
         self._note_version(ops, outcome.version, effects)
         refusal = refuse_shape(ops)
         if refusal is not None:
-            raise _refused(refusal)
+            raise refusals.bad_response(refusal)
         if len(ops) == 1 and self._retried(job, ops[0], outcome, effects, now):
             return
         finished = self._save_results(ops, effects)
@@ -301,11 +283,7 @@ class RunState:
             self._retry(job, outcome.retry_after_s, effects, now)
             return True
         if op.code == Opcode.STEP_NOT_FOUND:
-            raise RunRefusedError(
-                "StepNotFoundError",
-                f"The function was called for its step {job.target!r} and does not have it any"
-                " more. The code changed under this run: bring the step back, or start a new run.",
-            )
+            raise refusals.step_not_found(job.target)
         return False
 
     def _save_results(self, ops: Sequence[WireOp], effects: Effects) -> list[tuple[int, WireOp]]:
@@ -315,18 +293,10 @@ class RunState:
             if op.code not in _FINISHED and op.code != Opcode.STEP_ERROR:
                 continue
             if len(op.result) > self.settings.max_step_bytes:
-                raise RunRefusedError(
-                    "ResultTooLargeError",
-                    f"The result of step {op.label!r} is {len(op.result):,} bytes, the limit is"
-                    f" {self.settings.max_step_bytes:,}. Return less, or store the data elsewhere"
-                    " and return where it is.",
-                )
+                message = too_large(op, self.settings.max_step_bytes)
+                raise RunRefusedError("ResultTooLargeError", message)
             if op.error is not None and self.holds_success(op.id):
-                raise _refused(
-                    f"The function answered {op.code} for step {op.label!r}, whose result it had"
-                    " checkpointed before; a step has one outcome. Elsewhere this run would hang."
-                    " Answer StepFailed only for a step that nothing has confirmed."
-                )
+                raise refusals.second_outcome(op)
             finished.append((self._save(op.id, op.label, op.entry, effects), op))
             if op.id in self.pending:
                 self._forget(op.id, effects)
@@ -341,22 +311,14 @@ class RunState:
         effects.writes.append(DropJob(job.id))
         if job.targeted and job.target in self.pending:
             if any(op.id == job.target for op in ops):
-                raise _refused(
-                    "The function was called to run one planned step and planned it again instead."
-                    " A call whose stepId is a step's id must run that step."
-                )
+                raise refusals.planned_again()
             self._forget(job.target, effects)  # the next call without a target plans it again
 
     def _refuse_starvation(self, op: WireOp, ops: Sequence[WireOp]) -> None:
         reported = {other.id for other in ops}
         racing = [p for p in self.pending.values() if p.race and p.id not in reported]
         if racing and not op.race and op.code in {*_FINISHED, *_WAITING, Opcode.STEP_PLANNED}:
-            raise _refused(
-                f"The function answered {op.code} {op.label!r} without"
-                f' `opts.parallelMode: "race"` while {len(racing)} op(s) reported in race mode are'
-                " open: its branch would starve until they end. Report every op of a parallel"
-                ' section, and the answers of its targeted calls, with `parallelMode: "race"`.'
-            )
+            raise refusals.starving(op, len(racing))
 
     def _plan(
         self, job: Job, op: WireOp, ops: Sequence[WireOp], effects: Effects, now: Now
@@ -370,33 +332,10 @@ class RunState:
     def _wait(self, op: WireOp, effects: Effects, now: Now) -> None:
         if op.id in self.pending or op.id in self.steps:
             return
-        if op.code == Opcode.SLEEP:
-            due = self._instant(op, op.opts.get("duration") or op.name, "its duration", now)
-            pending = Pending(op.id, op.code, op.race, due_ms=due)
-        else:
-            event = str(op.opts.get("event") or op.name)
-            condition = str(op.opts.get("if") or "")
-            try:
-                if condition:
-                    parse_expression(condition)
-            except ConfigurationError as error:
-                raise _refused(f"{op.code} {op.label!r} cannot be awaited. {error}") from None
-            timeout = op.opts.get("timeout")
-            due = self._instant(op, timeout, "its timeout", now) if timeout else 0
-            pending = Pending(op.id, op.code, op.race, due, event, condition)
+        pending = pending_of(op, now.ms)
         self._add_pending(pending, effects)
         if pending.due_ms:
             effects.timers.append((pending.due_ms, pending.id))
-
-    def _instant(self, op: WireOp, value: object, what: str, now: Now) -> int:
-        """When `value`, a duration or an RFC 3339 instant, ends: milliseconds since the epoch."""
-        instant = answers.parse_instant(value) if isinstance(value, str) else None
-        if instant is not None:
-            return max(1, round(instant * 1000))
-        try:
-            return now.ms + round(parse_duration(value, what=what) * 1000)
-        except ConfigurationError as error:
-            raise _refused(f"{op.code} {op.label!r} cannot be timed: {error}") from None
 
     def _add_pending(self, pending: Pending, effects: Effects) -> None:
         self.pending[pending.id] = pending
@@ -434,23 +373,14 @@ class RunState:
 
     def _note_continuation(self, op: WireOp, effects: Effects) -> None:
         if op.id in self.continuations:
-            raise _refused(
-                f"The function continued with the DiscoveryRequest id {op.id!r} a second time."
-                " Elsewhere a repeated id is dropped and the run hangs: derive the id from the"
-                " call request's request_id, which is new each time."
-            )
+            raise refusals.repeated_continuation(op)
         self.continuations.add(op.id)
         effects.writes.append(PutContinuation(self.run_id, op.id))
 
     def _bound_idleness(self, job: Job) -> None:
         self.idle = self.idle + 1 if len(self.steps) == job.steps_at_dispatch else 0
         if self.idle > self.settings.max_idle_continuations:
-            raise RunRefusedError(
-                "NoProgressError",
-                f"The function asked to be called again {self.idle} times in a row without one new"
-                " result. Answer a retriable error when an invocation gets nothing done, so that"
-                " its attempts run out.",
-            )
+            raise refusals.idle(self.idle)
 
     def _discover(self, position: int, effects: Effects, now: Now) -> None:
         """Calls the function without a target; one such call at a time."""
@@ -473,24 +403,13 @@ class RunState:
         ):
             self._discover(len(self.steps), effects, now)
             return
-        raise RunRefusedError(
-            "RunStalledError",
-            f"The function answered {describe(ops)} and nothing is left to wait for: no call, no"
-            " sleep, no event. Elsewhere this run would hang. Report only steps that the journal does not"
-            " have, and end quietly (a None op with an id) only when another invocation owns the"
-            " run.",
-        )
+        raise refusals.stalled(ops)
 
     def _start(self, job: Job, effects: Effects, now: Now) -> None:
         """Dispatches `job` now, unless the run has outgrown its limits."""
         settings = self.settings
         if len(self.steps) > settings.max_steps or self.size > settings.max_run_bytes:
-            raise RunRefusedError(
-                "RunOverflowError",
-                f"The run has {len(self.steps):,} steps and {self.size:,} bytes of results; the"
-                f" limits are {settings.max_steps:,} and {settings.max_run_bytes:,}. Split the work"
-                " into several runs, or keep large results elsewhere and return where they are.",
-            )
+            raise refusals.overflow(len(self.steps), self.size, settings)
         if job.solo and not job.targeted:
             job.planned = bool(self.pending)
         job.generation += 1

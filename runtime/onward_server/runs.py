@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from onward_server import queries
+from onward_server.clock import Clock
 from onward_server.identifiers import UlidSource, new_job_id
 from onward_server.model import Effects, Now, Status, Write
 from onward_server.run_state import RunState
 from onward_server.settings import Settings
-from onward_server.store import Store, StoredRun, StoreError, now_ms
+from onward_server.store import Store, StoredRun, StoreError
 
 
 @dataclass(slots=True)
@@ -73,6 +74,7 @@ class Runs:
         self,
         store: Store,
         settings: Settings,
+        clock: Clock,
         *,
         max_attempts: Callable[[str], int],
         closing: Callable[[RunState], list[Write]],
@@ -80,6 +82,7 @@ class Runs:
     ) -> None:
         self._store = store
         self._settings = settings
+        self._clock = clock
         self._max_attempts = max_attempts
         self._closing = closing
         self._apply = apply
@@ -91,7 +94,7 @@ class Runs:
 
     def now(self) -> Now:
         """The present, for a transition."""
-        return Now(now_ms(), random.random(), self._ulids, new_job_id)  # noqa: S311 - jitter
+        return Now(self._clock.now_ms(), random.random(), self._ulids, new_job_id)  # noqa: S311 - jitter
 
     def ulid(self) -> str:
         """A new ULID."""

@@ -11,7 +11,6 @@ import contextlib
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -418,8 +417,3 @@ def apply_writes(connection: sqlite3.Connection, writes: Iterable[Write]) -> Non
     """Executes `writes` inside the transaction that is open."""
     for write in writes:
         _APPLY[type(write)](connection, write)
-
-
-def now_ms() -> int:
-    """Milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
