@@ -53,7 +53,7 @@ def figure(
 def ratio(name: str, ours: Figure, theirs: Figure, *, aim: float | None = None) -> Figure:
     """How much of the peer's figure ours is."""
     value = ours.value / theirs.value
-    return Figure(name, value, "×", ours.least / theirs.most, ours.most / theirs.least, aim)
+    return Figure(name, value, "x", ours.least / theirs.most, ours.most / theirs.least, aim)
 
 
 def repeat(measure: Callable[[], float], rounds: int = ROUNDS) -> list[float]:
@@ -73,10 +73,12 @@ def environment(**changes: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join(path), **changes}
 
 
-def cpu_of(code: str, *, python: str = sys.executable) -> float:
+def cpu_of(code: str, *, python: str = sys.executable, **changes: str) -> float:
     """Milliseconds of CPU, user and system, of an interpreter that runs `code`."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([python, "-c", code], env=environment(), check=True, capture_output=True)
+    subprocess.run(
+        [python, "-c", code], env=environment(**changes), check=True, capture_output=True
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
     return used * 1000

@@ -29,7 +29,7 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def serving(db: Path, pids: list[int] | None = None) -> AsyncIterator[str]:
-    """Both processes, registered with each other; the orchestrator's URL. `pids`: its, the app's."""
+    """Both, registered with each other; the orchestrator's URL. `pids` gets its and the app's."""
     port, app_port = free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
     started: list[Process] = []
