@@ -14,7 +14,7 @@ from onward.core.deadline import Limits
 from onward.errors import OnwardError, UnsignedRequestError
 from onward.execution import engine
 from onward.execution.abandoned import abandoned
-from onward.execution.session import Execution, Hung
+from onward.execution.session import Execution, Hung, drain_all
 from onward.execution.workers import workers
 from onward.protocol import headers
 from onward.protocol.response import WireResponse, base_headers
@@ -59,10 +59,32 @@ async def _lifespan(receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
+            _drain_on_sigterm()
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
             await send({"type": "lifespan.shutdown.complete"})
             return
+
+
+def _drain_on_sigterm() -> None:
+    """Before the server's own handler of SIGTERM: flush, and continue elsewhere.
+
+    Without a handler of the server's, SIGTERM ends the process at once, and so it stays.
+    """
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    previous = signal.getsignal(signal.SIGTERM)
+    if not callable(previous) or previous is signal.default_int_handler:
+        return
+
+    def drain(number: int, frame: object) -> None:
+        threading.Thread(target=drain_all, name="onward-drain", daemon=True).start()
+        previous(number, frame)  # type: ignore[arg-type]  # what it was installed for
+
+    signal.signal(signal.SIGTERM, drain)
 
 
 async def _send(answer: WireResponse, send: Send) -> None:

@@ -67,9 +67,18 @@ class Invocation(Record):
         buffer = self._buffer
         if buffer.in_flight or not buffer.waiting:
             return None
-        late = now >= self._at.deadline.soft_at(buffer.bytes)
+        late = self._draining or now >= self._at.deadline.soft_at(buffer.bytes)
         due = not self._first_frontier_only and buffer.due(now)
         return self._send() if late or due else None
+
+    def abandon(self) -> Send | None:
+        """Nobody waits for the answer any more: flush what nothing has confirmed, and end."""
+        if self._answered:
+            return None
+        self._absorb(0.0)
+        self._answered = True
+        ready = self._buffer.waiting and not self._buffer.in_flight and not self._single
+        return self._send() if ready else None
 
     def next_wake(self) -> float:
         """When `advance` has to be asked again although nothing was reported; `inf` for never."""
@@ -286,7 +295,7 @@ class Invocation(Record):
         expected = call.expected
         if expected is None:
             expected = self._durations.expected(call.callable_key)
-        if fits(self._at.deadline, now, expected):
+        if not self._draining and fits(self._at.deadline, now, expected):
             return True
         return not self._progress and not self._running
 

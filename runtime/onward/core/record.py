@@ -47,6 +47,7 @@ class Record:
         self._singly = False
         self._answered = False
         self._unconfirmable: str | None = None
+        self._draining = False
         self._grace_at = inf
         self._started = 0
         self._new_steps = 0
@@ -190,6 +191,10 @@ class Record:
     def raised(self, failure: Failure) -> None:
         """The function raised."""
         self._ended = failure
+
+    def drain(self) -> None:
+        """The process is going away: begin no new step, and continue elsewhere."""
+        self._draining = True
 
     def checkpointed(self, verdict: Verdict, detail: str = "") -> None:
         """What became of the batch in flight. `detail` is the answer's own text."""

@@ -65,6 +65,9 @@ class AsyncDriver(Session):
             self.rearm()
         try:
             return await asyncio.shield(self._decided)
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
         finally:
             self._decided.cancel()
             await self._unwind()

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from onward.app import is_async
@@ -48,6 +49,29 @@ class Branch:
         self.code = Interruptible()
 
 
+class Gathering:
+    """Branches that one branch waits for."""
+
+    __slots__ = ("errors", "left", "parent", "results", "variables")
+
+    def __init__(self, parent: Branch, count: int) -> None:
+        self.parent = parent
+        self.left = count
+        self.results: list[Any] = [None] * count
+        self.errors: list[BaseException | None] = [None] * count
+        self.variables = [copy_context() for _ in range(count)]
+
+    def joined(self) -> list[Any]:
+        """Results in order; otherwise the error to raise: a real one before a suspension."""
+        raised = [error for error in self.errors if error is not None]
+        for error in raised:
+            if not isinstance(error, (Suspending, BodyCut)):
+                raise error
+        if raised:
+            raise Suspending
+        return self.results
+
+
 class BlockingDriver(Session):
     """One invocation of a blocking function.
 
@@ -65,7 +89,7 @@ class BlockingDriver(Session):
         self._hangs = False
         self._unwinding = False
         self._running: dict[StepCall, Any] = {}
-        self._cut_timers: list[threading.Timer] = []
+        self._cutting: set[StepCall] = set()
 
     def run(self) -> Response:
         """Drive the function to its response. Raises Hung."""
@@ -142,6 +166,7 @@ class BlockingDriver(Session):
             )
         call.branch = branch
         call.token.waiter = branch
+        branch.code.masked = True
         with self.lock:
             self.core.called(call)
             self._awake -= 1
@@ -153,13 +178,14 @@ class BlockingDriver(Session):
             action = self._take(branch)
             if isinstance(action, Start):
                 self._run_body(branch, action.call)
-            elif isinstance(action, Deliver):
-                value, error = self.outcome(action)
-                if error is not None:
-                    raise error
-                return value
-            else:
+                continue
+            branch.code.unmask()
+            if not isinstance(action, Deliver):
                 raise Suspending
+            value, error = self.outcome(action)
+            if error is not None:
+                raise error
+            return value
 
     def _take(self, branch: Branch) -> Any:
         while True:
@@ -181,50 +207,61 @@ class BlockingDriver(Session):
             branch.gate.release()
 
     def gather(self, branches: Sequence[Callable[[], Any]]) -> list[Any]:
-        """Run `branches` to their ends."""
+        """Run `branches` to their ends, one thread each."""
         parent = self._branches.get(threading.get_ident())
         if parent is None:
             raise StepUsageError(
                 "ctx.step.gather was called on a thread that Onward does not know. Call it from the"
                 " function itself, or from a branch of another gather."
             )
-        results: list[Any] = [None] * len(branches)
-        errors: list[BaseException | None] = [None] * len(branches)
-        left = len(branches)
-
-        def start(number: int) -> None:
-            variables = copy_context()
+        if not branches:
+            return []
+        gathering = Gathering(parent, len(branches))
+        for number, code in enumerate(branches):
             branch = Branch()
-
-            def work() -> None:
-                nonlocal left
-                self._branches[threading.get_ident()] = branch
-                self._take(branch)
-                try:
-                    with branch.code:
-                        results[number] = variables.run(branches[number])
-                except BaseException as error:  # noqa: BLE001 - raised again by the parent
-                    errors[number] = error
-                with self.lock:
-                    del self._branches[threading.get_ident()]
-                    left -= 1
-                    self._awake -= 1
-                    if left == 0:
-                        self._ripe.append(parent)
-                    self._pump()
-
             with self.lock:
                 self._ripe.append(branch)
-            workers.submit(work)
-
-        for number in range(len(branches)):
-            start(number)
-        if branches:
-            with self.lock:
-                self._awake -= 1
-                self._pump()
+            workers.submit(partial(self._run_branch, gathering, branch, number, code))
+        parent.code.masked = True
+        with self.lock:
+            self._awake -= 1
+            self._pump()
+        while gathering.left and not self.core.over:
             self._take(parent)
-        return _joined(results, errors)
+        self._wait_for_branches(gathering)
+        parent.code.unmask()
+        return gathering.joined()
+
+    def _wait_for_branches(self, gathering: Gathering) -> None:
+        """While suspending: branches may end, but one that cannot be stopped is left behind."""
+        until = time.monotonic() + self._unwind_limit()
+        while gathering.left and time.monotonic() < until:
+            gathering.parent.gate.acquire(timeout=0.005)
+        if gathering.left:
+            self._left_behind(gathering.left)
+
+    def _run_branch(
+        self, gathering: Gathering, branch: Branch, number: int, code: Callable[[], Any]
+    ) -> None:
+        """One branch, on a worker."""
+        self._branches[threading.get_ident()] = branch
+        if self._take(branch) is Suspending:
+            gathering.errors[number] = Suspending()
+        else:
+            try:
+                with branch.code:
+                    gathering.results[number] = gathering.variables[number].run(code)
+            except BaseException as error:  # noqa: BLE001 - raised again by the parent
+                gathering.errors[number] = error
+        with self.lock:
+            del self._branches[threading.get_ident()]
+            gathering.left -= 1
+            self._awake -= 1
+            if gathering.left == 0 and self.core.over:
+                self._post(gathering.parent, Suspending)
+            elif gathering.left == 0:
+                self._ripe.append(gathering.parent)
+            self._pump()
 
     # ------------------------------------------------------------------ advancing
 
@@ -245,7 +282,7 @@ class BlockingDriver(Session):
 
     def _pump(self) -> None:
         """Do everything that can be done while user code is idle. The lock is held."""
-        while self._awake == 0:
+        while self._awake == 0 and not self.core.over:
             if self._ripe:
                 self._awake += 1
                 self._post(self._ripe.popleft(), None)
@@ -280,10 +317,10 @@ class BlockingDriver(Session):
         """End what still waits or runs: parked branches get `Suspending`, bodies are cut."""
         for call in list(self._running):
             self._stop_body(call)
-        for branch in self._branches.values():
+        for branch in {*self._branches.values(), *self._ripe}:
             self._post(branch, Suspending)
+        self._ripe.clear()
         self._wake(self._main)
-        self._awake = 1  # user code runs its `finally` blocks; nothing is advanced any more
 
     # ------------------------------------------------------------------ bodies
 
@@ -292,8 +329,11 @@ class BlockingDriver(Session):
         ticket: Ticket = call.token
         started_ns, begun = time.time_ns(), time.monotonic()
         stretch = Interruptible()
-        branch.body = stretch
-        self._running[call] = stretch
+        with self.lock:
+            if call in self._cutting or self.core.over:
+                self._not_run(call)
+                return
+            branch.body = self._running[call] = stretch
         try:
             assert ticket.variables is not None  # noqa: S101 - set with every body
             with stretch:
@@ -308,7 +348,15 @@ class BlockingDriver(Session):
         branch.body = None
         with self.lock:
             self._running.pop(call, None)
+            self._cutting.discard(call)
             self._pump()
+
+    def _not_run(self, call: StepCall) -> None:
+        """The call was cut before its body began. The lock is held."""
+        self._running.pop(call, None)
+        self._cutting.discard(call)
+        self.core.was_cut(call, time.monotonic())
+        self._pump()
 
     def _call_body(self, call: StepCall) -> Any:
         self.enter_body(call)
@@ -337,6 +385,7 @@ class BlockingDriver(Session):
 
     def _cut(self, call: StepCall) -> None:
         """Stop a body; if it does not end in time, it is stuck."""
+        self._cutting.add(call)
         self._stop_body(call)
         timer = threading.Timer(self.cut_patience(), self._check_cut, (call,))
         timer.daemon = True
@@ -348,14 +397,3 @@ class BlockingDriver(Session):
                 return
             self.core.stuck(call, time.monotonic())
         self.poke()
-
-
-def _joined(results: list[Any], errors: list[BaseException | None]) -> list[Any]:
-    """Results in order; otherwise the error to raise: a real one before a suspension."""
-    raised = [error for error in errors if error is not None]
-    for error in raised:
-        if not isinstance(error, (Suspending, BodyCut)):
-            raise error
-    if raised:
-        raise Suspending
-    return results

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from onward.app import App, BodyEvent, Function
 from onward.core.actions import Deliver, Send
@@ -34,6 +35,15 @@ UNWIND_LIMIT = 10.0
 
 
 _OWN_CODE = __file__.removesuffix("execution/session.py")
+
+
+_live: WeakSet[Session] = WeakSet()
+
+
+def drain_all() -> None:
+    """This process is going away: every invocation flushes, begins no new step, and continues."""
+    for session in list(_live):
+        session.drain()
 
 
 class Hung(Exception):  # noqa: N818 - it is no error of anybody's: the platform has to end the process
@@ -85,6 +95,7 @@ class Session:
         self.lock = threading.RLock()
         self._armed_at = inf
         self._begun_ms = time.time_ns() // 1_000_000
+        _live.add(self)
 
     @property
     def replaying(self) -> bool:
@@ -129,6 +140,22 @@ class Session:
             self.rearm()
         self.poke()
 
+    def drain(self) -> None:
+        """Flush, begin no new step, and continue in another process. Called from any thread."""
+        with self.lock:
+            self.core.drain()
+            action = self.core.flush_due(time.monotonic())
+            if action is not None:
+                self.send(action)
+        self.poke()
+
+    def abandon(self) -> None:
+        """Whoever called has gone: nothing will be answered, but finished steps are handed over."""
+        with self.lock:
+            action = self.core.abandon()
+            if action is not None:
+                self.send(action)
+
     def rearm(self) -> None:
         """Make sure that the watchdog comes in time for the next instant. The lock is held."""
         when = self.core.next_wake()
@@ -138,6 +165,7 @@ class Session:
 
     def close(self) -> None:
         """Nothing more will be asked of this invocation."""
+        _live.discard(self)
         if self._armed_at != inf:
             watch.forget(self)
 

@@ -69,13 +69,14 @@ class Interruptible:
     an asynchronous exception, which arrives when the thread next runs Python code.
     """
 
-    __slots__ = ("_lock", "_running", "_thread_id", "interrupted")
+    __slots__ = ("_lock", "_running", "_thread_id", "interrupted", "masked")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running = False
         self._thread_id = 0
         self.interrupted = False
+        self.masked = False
 
     def __enter__(self) -> Self:
         self._thread_id = threading.get_ident()
@@ -93,12 +94,20 @@ class Interruptible:
         """Whether the stretch runs right now."""
         return self._running
 
+    def unmask(self) -> None:
+        """The stretch is past code of Onward's that must not be interrupted."""
+        self.masked = False
+        if self.interrupted:
+            raise BodyCut
+
     def interrupt(self) -> None:
-        """Raise `BodyCut` in the stretch, if it still runs."""
+        """Raise `BodyCut` in the stretch, if it still runs; while it is masked, when it is not."""
         with self._lock:
             if not self._running:
                 return
             self.interrupted = True
+            if self.masked:
+                return
             if self._thread_id == threading.main_thread().ident and _signal_main(self):
                 return
             _raise_in(self._thread_id, BodyCut)
@@ -130,7 +139,7 @@ def prepare_main_thread() -> None:
 
 def _on_signal(_number: int, _frame: object) -> None:
     target = _target
-    if target is not None and target.running:
+    if target is not None and target.running and not target.masked:
         raise BodyCut
 
 
