@@ -1,0 +1,1 @@
+"""The command line `onward`: run a function locally, serve it, send events, look at runs."""

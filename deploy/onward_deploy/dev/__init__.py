@@ -1,0 +1,1 @@
+"""`onward dev`: the embedded orchestrator beside the served app."""
