@@ -187,6 +187,12 @@ class Record:
         self._ended = (
             failures.function_result_too_large(len(result), RESULT_LIMIT) if too_large else result
         )
+        if self._replay.never_called:
+            self.notices.append(
+                f"The function returned, and {self._replay.never_called} recorded result(s) of this"
+                " run were never asked for: their steps were renamed or deleted under the running"
+                " run, or their branch lost a race."
+            )
 
     def raised(self, failure: Failure) -> None:
         """The function raised."""

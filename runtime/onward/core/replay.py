@@ -10,10 +10,12 @@ class Replay:
     """Matches open calls with memos, in recorded order.
 
     A memo whose call user code has not made yet is passed over only when nothing else can happen;
-    if its call comes after all, the recorded order could not be reached, and `warning` says so.
+    if its call comes after all, the recorded order could not be reached, and a warning says so.
+    `never_called` counts memos that no call has asked for: steps that were deleted or renamed, or
+    that were in a branch that lost a race.
     """
 
-    __slots__ = ("_cursor", "_journal", "_open", "_passed", "_warned", "delivered")
+    __slots__ = ("_cursor", "_journal", "_open", "_passed", "_warned", "delivered", "never_called")
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -22,11 +24,13 @@ class Replay:
         self._open: dict[int, StepCall] = {}
         self._warned = False
         self.delivered = 0
+        self.never_called = len(journal)
 
     def claim(self, call: StepCall) -> bool:
         """Whether `call` is memoized; it then waits for its turn."""
         if call.id not in self._journal:
             return False
+        self.never_called -= 1
         self._open[self._journal.position(call.id)] = call
         return True
 
@@ -74,7 +78,3 @@ class Replay:
             " happens when a branch awaits something outside of steps, or when the function was"
             " changed while a run was under way."
         )
-
-    def never_called(self) -> int:
-        """How many memos no call asked for: steps that were deleted or renamed, or lost races."""
-        return len(self._journal) - self.delivered
