@@ -81,6 +81,7 @@ async def serve_asgi(
     listener = listen(host, port)
     config = uvicorn.Config(
         app,
+        interface="asgi3",
         log_config=None,
         access_log=False,
         lifespan="off",
