@@ -442,7 +442,7 @@ def python(arguments: List[str]) -> int:
 
 
 COMMANDS = {
-    "demo": (demo, "run a data job of 43 steps although each invocation ends after 2 s"),
+    "demo": (demo, "run a data job of about 40 steps although each invocation ends after 2 s"),
     "test": (test, "run ruff, mypy, import-linter and all tests (arguments: pytest's, alone)"),
     "lint": (lint, "run ruff, mypy and import-linter"),
     "format": (tidy, "format the code and apply safe fixes"),
