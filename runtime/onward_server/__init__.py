@@ -5,7 +5,12 @@ from __future__ import annotations
 from onward_server.answers import Answer
 from onward_server.events import BadEventError
 from onward_server.invokers import HttpInvoker, InvokeError, Invoker, LambdaInvoker
-from onward_server.orchestrator import Orchestrator, RunView, UnknownRunError
+from onward_server.orchestrator import (
+    Orchestrator,
+    OrchestratorStoppedError,
+    RunView,
+    UnknownRunError,
+)
 from onward_server.settings import Settings
 from onward_server.store import StoreError, StoreFullError, StoreVersionError
 from onward_server.trace import TraceEvent
@@ -18,6 +23,7 @@ __all__ = [
     "Invoker",
     "LambdaInvoker",
     "Orchestrator",
+    "OrchestratorStoppedError",
     "RunView",
     "Settings",
     "StoreError",

@@ -19,6 +19,9 @@ from onward_server.call_body import RenderedCall
 from onward_server.json_text import JsonError, dumps, loads
 
 _CONNECT_TIMEOUT_S = 10.0
+#: Below the five seconds after which common servers close an idle connection: one that is closed
+#: while it is used again looks like a function that was killed.
+_KEEPALIVE_S = 2.0
 _TOO_MANY = 429
 _LAMBDA_THROTTLES = frozenset(
     {
@@ -104,7 +107,9 @@ def is_loopback(url: str) -> bool:
 def _client(url: str, limit: int) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         trust_env=not is_loopback(url),
-        limits=httpx.Limits(max_connections=limit, max_keepalive_connections=limit),
+        limits=httpx.Limits(
+            max_connections=limit, max_keepalive_connections=limit, keepalive_expiry=_KEEPALIVE_S
+        ),
         follow_redirects=False,
     )
 

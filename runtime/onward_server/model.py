@@ -227,3 +227,19 @@ class Refusal:
 
     status: int
     body: dict[str, Any]
+
+
+def job_row(run_id: str, job: Job) -> PutJob:
+    """What is written about `job` of the run `run_id`."""
+    return PutJob(
+        run_id,
+        job.id,
+        job.target,
+        job.attempt,
+        job.generation,
+        job.request_id,
+        job.due_ms,
+        job.position,
+        job.planned,
+        job.solo,
+    )

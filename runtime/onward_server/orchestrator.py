@@ -20,7 +20,7 @@ from onward_server.identifiers import stable_uuid
 from onward_server.invokers import Invoker, make_invoker
 from onward_server.json_text import dumps, loads
 from onward_server.model import Effects, Now, PutApp, PutEvent, Status, Write
-from onward_server.registration import FunctionConfig, Registration, parse_registration
+from onward_server.registration import Cancel, FunctionConfig, Registration, parse_registration
 from onward_server.run_state import Refused, RunState
 from onward_server.runs import Runs
 from onward_server.settings import Settings
@@ -38,6 +38,13 @@ class UnknownRunError(OnwardError):
     """No run has this id."""
 
     code = "unknown_run"
+    fault = Fault.USER
+
+
+class OrchestratorStoppedError(OnwardError):
+    """The orchestrator was stopped while somebody waited for a run."""
+
+    code = "orchestrator_stopped"
     fault = Fault.USER
 
 
@@ -143,13 +150,17 @@ class Orchestrator:
         Raises StoreError for a database that cannot be used, with the reason and the fix.
         """
         await self.store.open()
-        for app in await self.store.read(queries.load_apps):
-            self._apps[app.name] = (app.url, app.registration)
-            self._adopt(parse_registration(loads(app.registration)), None)
-        self._started = True
-        for state in await self._runs.load_all():
-            self._tell_started(state, resumed=True)
-            await self._runs.change(state.run_id, RunState.resume)
+        try:
+            for app in await self.store.read(queries.load_apps):
+                self._apps[app.name] = (app.url, app.registration)
+                self._adopt(parse_registration(loads(app.registration)), None)
+            self._started = True
+            for state in await self._runs.load_all():
+                self._tell_started(state, resumed=True)
+                await self._runs.change(state.run_id, RunState.resume)
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Abandons the calls in flight and closes the database; every run stays resumable."""
@@ -165,6 +176,15 @@ class Orchestrator:
             if close is not None:
                 await close()
         await self.store.close()
+        for waiter in [waiter for waiters in self._waiters.values() for waiter in waiters]:
+            if not waiter.done():
+                waiter.set_exception(
+                    OrchestratorStoppedError(
+                        "The orchestrator was stopped while the run was unfinished. Start it again"
+                        " on the same database: the run goes on."
+                    )
+                )
+        self._waiters.clear()
 
     def subscribe(self, callback: trace.Callback) -> Callable[[], None]:
         """Calls `callback(TraceEvent)` on the loop as things happen. Returns what ends that."""
@@ -235,7 +255,10 @@ class Orchestrator:
         """
         now = self.clock.now_ms()
         accepted = [events.accept(value, self._runs.ulid(), now) for value in batch]
-        async with self._intake:
+        if any(event.external_id for event in accepted):
+            async with self._intake:  # two at once with one id must not both be the first
+                await self._take_in(accepted)
+        else:
             await self._take_in(accepted)
         return [event.id for event in accepted]
 
@@ -294,22 +317,25 @@ class Orchestrator:
             self._runs.add(state, effects)
 
     async def _cancel_by(self, event: Event) -> None:
+        for function in self._functions.values():
+            for cancel in function.cancels:
+                if cancel.event == event.name:
+                    await self._cancel_runs(function.id, cancel, event)
+
+    async def _cancel_runs(self, function_id: str, cancel: Cancel, event: Event) -> None:
+        now = self.clock.now_ms()
         for state in self._runs.all():
-            function = self._functions.get(state.function_id)
-            for cancel in function.cancels if function else ():
-                if cancel.event != event.name:
-                    continue
-                age_s = (self.clock.now_ms() - state.started_ms) / 1000
-                if cancel.within_s is not None and age_s > cancel.within_s:
-                    continue
-                scope = {"event": loads(state.first_event), "async": event.value}
-                if cancel.condition is None or cancel.condition(scope):
-                    await self._runs.change(state.run_id, RunState.cancel)
+            if state.function_id != function_id:
+                continue
+            if cancel.within_s is not None and now - state.started_ms > cancel.within_s * 1000:
+                continue
+            scope = {"event": loads(state.first_event), "async": event.value}
+            if cancel.condition is None or cancel.condition(scope):
+                await self._runs.change(state.run_id, RunState.cancel)
 
     async def _wake_by(self, event: Event) -> None:
-        for state in self._runs.all():
-            if any(pending.event == event.name for pending in state.pending.values()):
-                await self._runs.change(state.run_id, lambda run, now: run.woken(event.value, now))
+        for run_id in self._runs.waiting_for(event.name):
+            await self._runs.change(run_id, lambda run, now: run.woken(event.value, now))
 
     async def start_run(self, function_id: str, data: Mapping[str, Any]) -> str:
         """Starts a run of `function_id` (`app-function`) without an event of its triggers.
@@ -346,7 +372,7 @@ class Orchestrator:
         return view_of(row)
 
     async def result(self, run_id: str) -> RunView:
-        """The run, once it has ended. Raises UnknownRunError."""
+        """The run, once it has ended. Raises UnknownRunError, OrchestratorStoppedError."""
         if self._runs.get(run_id) is not None:
             ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.setdefault(run_id, []).append(ended)

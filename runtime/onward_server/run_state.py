@@ -13,7 +13,6 @@ from typing import Any
 from onward.core.ops import Opcode
 from onward_server import answers, refusals
 from onward_server.answers import Raised, Reported, Returned, Throttled, WireOp, error_info
-from onward_server.expressions import parse_expression
 from onward_server.json_text import dumps, loads
 from onward_server.model import (
     DropJob,
@@ -24,18 +23,18 @@ from onward_server.model import (
     Now,
     Pending,
     PutContinuation,
-    PutJob,
     PutPending,
     PutRun,
     PutStep,
     PutVersion,
     Refusal,
     Status,
+    job_row,
 )
 from onward_server.refusals import RunRefusedError, too_large
 from onward_server.settings import Settings
 from onward_server.shapes import refuse_shape
-from onward_server.waits import pending_of
+from onward_server.waits import pending_of, wakes
 
 _FINISHED = frozenset({Opcode.STEP_RUN.value, Opcode.STEP_FAILED.value})
 _WAITING = frozenset({Opcode.SLEEP.value, Opcode.WAIT_FOR_EVENT.value})
@@ -172,6 +171,7 @@ class RunState:
             position = self.add_memo(id_, entry)
             effects.writes.append(PutStep(self.run_id, position, id_, label, entry))
             effects.fresh += 1
+            self.idle = 0
         return position + 1
 
     # Answers
@@ -237,13 +237,11 @@ class RunState:
             delay = self.settings.clamp_retry_after(after_s)
         job.attempt += 1
         job.throttled = 0
-        if not job.targeted:
-            self.redo = None  # the retry sees whatever came meanwhile
         self._later(job, delay, effects, now)
 
     def _later(self, job: Job, delay_s: float, effects: Effects, now: Now) -> None:
         job.due_ms = now.ms + round(delay_s * 1000)
-        effects.writes.append(self._row(job))
+        effects.writes.append(job_row(self.run_id, job))
         effects.timers.append((job.due_ms, job.id))
 
     def _reported(self, job: Job, outcome: Reported, effects: Effects, now: Now) -> None:
@@ -378,7 +376,7 @@ class RunState:
         effects.writes.append(PutContinuation(self.run_id, op.id))
 
     def _bound_idleness(self, job: Job) -> None:
-        self.idle = self.idle + 1 if len(self.steps) == job.steps_at_dispatch else 0
+        self.idle += len(self.steps) == job.steps_at_dispatch
         if self.idle > self.settings.max_idle_continuations:
             raise refusals.idle(self.idle)
 
@@ -387,7 +385,6 @@ class RunState:
         if any(not job.targeted for job in self.jobs.values()):
             self.redo = position
             return
-        self.redo = None
         self._start(Job(now.job_id(), position=position), effects, now)
 
     def _settle(self, job: Job, ops: Sequence[WireOp], effects: Effects, now: Now) -> None:
@@ -410,30 +407,17 @@ class RunState:
         settings = self.settings
         if len(self.steps) > settings.max_steps or self.size > settings.max_run_bytes:
             raise refusals.overflow(len(self.steps), self.size, settings)
-        if job.solo and not job.targeted:
-            job.planned = bool(self.pending)
+        if not job.targeted:
+            self.redo = None  # this call sees everything that came so far
+            job.planned = bool(self.pending) if job.solo else True
         job.generation += 1
         job.request_id = now.ulid()
         job.due_ms = 0
         job.in_flight = True
         job.steps_at_dispatch = len(self.steps)
         self.jobs[job.id] = job
-        effects.writes.append(self._row(job))
+        effects.writes.append(job_row(self.run_id, job))
         effects.dispatch.append(job)
-
-    def _row(self, job: Job) -> PutJob:
-        return PutJob(
-            self.run_id,
-            job.id,
-            job.target,
-            job.attempt,
-            job.generation,
-            job.request_id,
-            job.due_ms,
-            job.position,
-            job.planned,
-            job.solo,
-        )
 
     # Time, events, the end
 
@@ -455,21 +439,12 @@ class RunState:
             self._end(Status.FAILED, dumps(refusal.error), effects, now)
         return effects
 
-    def wakes(self, pending: Pending, event: dict[str, Any]) -> bool:
-        """Whether `event` is what the wait `pending` waits for."""
-        if pending.code != Opcode.WAIT_FOR_EVENT or pending.event != event["name"]:
-            return False
-        if not pending.condition:
-            return True
-        scope = {"event": loads(self.first_event), "async": event}
-        return parse_expression(pending.condition)(scope)
-
     def woken(self, event: dict[str, Any], now: Now) -> Effects:
         """Resolves every wait that `event` ends."""
         effects = Effects()
         try:
             for pending in list(self.pending.values()):
-                if not self.over and self.wakes(pending, event):
+                if not self.over and wakes(pending, event, self.first_event):
                     self._resolve(pending, dumps(event), effects, now)
         except RunRefusedError as refusal:
             self._end(Status.FAILED, dumps(refusal.error), effects, now)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from onward_server import queries
 from onward_server.clock import Clock
 from onward_server.identifiers import UlidSource, new_job_id
-from onward_server.model import Effects, Now, Status, Write
+from onward_server.model import Effects, Now, Pending, PutPending, Status, Write
 from onward_server.run_state import RunState
 from onward_server.settings import Settings
 from onward_server.store import Store, StoredRun, StoreError
@@ -87,6 +87,7 @@ class Runs:
         self._closing = closing
         self._apply = apply
         self._live: dict[str, LiveRun] = {}
+        self._waiting: dict[str, set[str]] = {}
         self._ulids = UlidSource()
 
     def __len__(self) -> int:
@@ -109,6 +110,22 @@ class Runs:
         """Every unfinished run, to be looked at only."""
         return [live.state for live in self._live.values()]
 
+    def waiting_for(self, event_name: str) -> list[str]:
+        """The ids of the runs that may wait for an event of this name."""
+        return list(self._waiting.get(event_name, ()))
+
+    def _note_waits(self, run_id: str, pending: Iterable[Pending]) -> None:
+        for op in pending:
+            if op.event:
+                self._waiting.setdefault(op.event, set()).add(run_id)
+
+    def _drop(self, run_id: str) -> None:
+        self._live.pop(run_id, None)
+        for name in [name for name, waiting in self._waiting.items() if run_id in waiting]:
+            self._waiting[name].discard(run_id)
+            if not self._waiting[name]:
+                del self._waiting[name]
+
     def add(self, state: RunState, effects: Effects) -> None:
         """Takes in a run whose beginning, `effects`, has been committed."""
         self._live[state.run_id] = LiveRun(state)
@@ -123,10 +140,11 @@ class Runs:
     async def _load(self, run_id: str) -> LiveRun | None:
         stored = await self._store.read(lambda connection: queries.load_run(connection, run_id))
         if stored is None:
-            self._live.pop(run_id, None)
+            self._drop(run_id)
             return None
         attempts = self._max_attempts(stored.row.function_id)
         state = restore(stored, self._settings, attempts)
+        self._note_waits(run_id, state.pending.values())
         live = self._live.get(run_id)
         if live is None:
             live = self._live[run_id] = LiveRun(state)
@@ -165,8 +183,9 @@ class Runs:
                     await self._reload(live, run_id)
                     raise
                 live.broken = False
+            self._note_waits(run_id, (w.pending for w in writes if isinstance(w, PutPending)))
             if effects.ended:
-                self._live.pop(run_id, None)
+                self._drop(run_id)
             self._apply(state, effects)
             return effects
 

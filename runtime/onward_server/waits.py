@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from onward.core.durations import parse_duration
 from onward.core.ops import Opcode
 from onward.errors import ConfigurationError
 from onward_server.answers import WireOp, parse_instant
 from onward_server.expressions import parse_expression
+from onward_server.json_text import loads
 from onward_server.model import Pending
 from onward_server.refusals import bad_response
 
@@ -29,6 +33,15 @@ def pending_of(op: WireOp, now_ms: int) -> Pending:
     timeout = op.opts.get("timeout")
     due = _due(op, timeout, "its timeout", now_ms) if timeout else 0
     return Pending(op.id, op.code, op.race, due, event, condition)
+
+
+def wakes(pending: Pending, event: Mapping[str, Any], first_event: str) -> bool:
+    """Whether `event` is what `pending` waits for, in a run that `first_event` (JSON) started."""
+    if pending.code != Opcode.WAIT_FOR_EVENT or pending.event != event["name"]:
+        return False
+    if not pending.condition:
+        return True
+    return parse_expression(pending.condition)({"event": loads(first_event), "async": event})
 
 
 def _due(op: WireOp, value: object, what: str, now_ms: int) -> int:
