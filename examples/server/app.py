@@ -5,7 +5,7 @@
 serves the app beside an orchestrator (`onward dev`, or an Inngest server); to try the function
 without either:
 
-    onward run examples/server/app.py:app find_duplicates --data '{"root": "examples"}'
+    onward run examples/server/app.py:app find_duplicates --data '{"root": "."}'
 
 It finds the files with equal content under a directory of the server. `max_runtime="0"` sets no
 limit of its own, and five results wait for a checkpoint, 30 seconds at the longest: what a restart
@@ -16,7 +16,7 @@ the job harmless.
 from __future__ import annotations
 
 import hashlib
-import itertools
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 app = onward.App("server")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """How many files there are, and the size of each that shares it with another one."""
+
+    files: int
+    sizes: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,8 @@ async def find_duplicates(ctx: onward.Context) -> Duplicates:
     """Compare the files under `root` by SHA-256, `batch` files a step (50 by default)."""
     root, batch = _asked(ctx.event.data)
     # The directory may change while the job runs; the list in the journal does not.
-    sizes = await ctx.step.run("list", list_files, root)
-    candidates = same_size(sizes)
+    listing = await ctx.step.run("list", list_files, root)
+    candidates = list(listing.sizes)
     digests: dict[str, str | None] = {}
     for start in range(0, len(candidates), batch):
         names = candidates[start : start + batch]
@@ -59,9 +67,9 @@ async def find_duplicates(ctx: onward.Context) -> Duplicates:
         digests |= await ctx.step.run(f"hash from {start}", hash_files, root, names)
     groups = await ctx.step.run("compare", compare, digests)
     return Duplicates(
-        files=len(sizes),
+        files=listing.files,
         hashed=len(candidates),
-        wasted_bytes=sum(sizes[group[0]] * (len(group) - 1) for group in groups),
+        wasted_bytes=sum(listing.sizes[group[0]] * (len(group) - 1) for group in groups),
         groups=groups,
         unreadable=[name for name, digest in digests.items() if digest is None],
     )
@@ -70,20 +78,14 @@ async def find_duplicates(ctx: onward.Context) -> Duplicates:
 asgi = onward.asgi.serve(app)
 
 
-def list_files(root: str) -> dict[str, int]:
-    """The size in bytes of each file under `root` that is not empty, by its path from there."""
+def list_files(root: str) -> Listing:
+    """Size all files under `root` that are not empty; only those of one size can be equal."""
     if not Path(root).is_dir():
         raise onward.NonRetriableError(f"root: {root!r} is no directory on this server")
     found = (path for path in Path(root).rglob("*") if path.is_file() and not path.is_symlink())
     sizes = {path.relative_to(root).as_posix(): path.stat().st_size for path in sorted(found)}
-    return {name: size for name, size in sizes.items() if size}
-
-
-def same_size(sizes: Mapping[str, int]) -> list[str]:
-    """The files that share their size with another one: only these can be equal."""
-    ordered = sorted(sizes, key=lambda name: (sizes[name], name))
-    groups = (list(group) for _, group in itertools.groupby(ordered, key=sizes.__getitem__))
-    return [name for group in groups if len(group) > 1 for name in group]
+    shared = Counter(size for size in sizes.values() if size)
+    return Listing(len(sizes), {name: size for name, size in sizes.items() if shared[size] > 1})
 
 
 def hash_files(root: str, names: Iterable[str]) -> dict[str, str | None]:
