@@ -134,7 +134,7 @@ def list_command(
         list_runs(limit, url=url, as_json=as_json)
 
 
-RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id, or the end of it.")]
 
 
 @runs.command("show")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +21,26 @@ from onward_deploy.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.text import Text
 
 JSON_INDENT = 2
+#: Columns of what is written to a file or a pipe, unless `COLUMNS` says.
+FILE_WIDTH = 120
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console for human eyes. Colours only on a terminal, and none with `NO_COLOR`."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    stream = sys.stderr if stderr else sys.stdout
+    known = stream.isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, highlight=False, width=None if known else FILE_WIDTH)
+
+
+def say(out: Console, what: RenderableType) -> None:
+    """Print prose: wrapped between words on a terminal, and elsewhere a line for each line."""
+    out.print(what, soft_wrap=not out.is_terminal)
 
 
 def print_json(value: Any, *, indent: int | None = JSON_INDENT) -> None:
@@ -55,7 +66,7 @@ def print_error(error: OnwardError, *, as_json: bool) -> None:
     out = console(stderr=True)
     if details:
         out.print(Text(details, style="dim"), soft_wrap=True)
-    out.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=True)
+    say(out, Text.assemble(("error: ", "bold red"), error.message))
 
 
 @contextlib.contextmanager
@@ -130,3 +141,16 @@ def _json_kind(value: Any) -> str:
     if isinstance(value, list):
         return "an array"
     return "a string" if isinstance(value, str) else "a number"
+
+
+def error_lines(error: dict[str, Any]) -> list[Text]:
+    """An error as it travels (`name`, `message`, `stack`): its traceback, then what it says."""
+    from rich.text import Text
+
+    name, message = error.get("name") or "Error", str(error.get("message") or "")
+    stack = str(error.get("stack") or "").rstrip()
+    # A traceback ends with the very words that follow.
+    if message and stack.endswith(message):
+        stack = stack.removesuffix(message).rpartition("\n")[0]
+    traceback = [Text(stack, style="dim")] if stack else []
+    return [*traceback, Text.assemble((f"{name}: ", "bold red"), message)]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from onward_deploy.client import Client, resolve_address
-from onward_deploy.errors import UsageError
-from onward_deploy.output import console, counted, print_json
+from onward_deploy.errors import ServerError, UsageError
+from onward_deploy.output import console, counted, error_lines, print_json, say
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 STYLES = {"completed": "green", "running": "cyan", "failed": "red", "cancelled": "yellow"}
+#: A ULID's; anything shorter is the end of one.
+RUN_ID_LENGTH = 26
+MOST = 100
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -54,11 +58,11 @@ def list_runs(limit: int, *, url: str | None, as_json: bool) -> None:
     if not found:
         out.print("No runs yet. `onward send NAME` starts the functions that NAME triggers.")
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True)
     # Nothing may cut an id: it is there to be copied.
     table.add_column("run", no_wrap=True, min_width=26)
     table.add_column("status", no_wrap=True)
-    table.add_column("function", overflow="ellipsis", no_wrap=True)
+    table.add_column("function", overflow="ellipsis", no_wrap=True, ratio=1)
     table.add_column("started", no_wrap=True, justify="right")
     table.add_column("took", no_wrap=True, justify="right")
     now = datetime.now(UTC)
@@ -74,12 +78,11 @@ def show_run(run_id: str, *, url: str | None, as_json: bool) -> None:
     from rich.text import Text
 
     with Client(resolve_address(os.environ, url=url)) as client:
-        run = client.run(run_id)
+        run = client.run(_whole(run_id, client))
     if as_json:
         print_json(run)
         return
-    out = console()
-    now = datetime.now(UTC)
+    out, now = console(), datetime.now(UTC)
     out.print(Text.assemble((str(run["run_id"]), "bold"), "  ", _status(run)))
     rows = [
         ("function", _function(run)),
@@ -90,15 +93,21 @@ def show_run(run_id: str, *, url: str | None, as_json: bool) -> None:
     for label, value in rows:
         if value:
             out.print(Text.assemble((f"  {label:<9}", "dim"), value), soft_wrap=True)
-    output = run.get("output")
-    if output not in (None, ""):
-        out.print()
-        out.print(Text(_pretty(output)), soft_wrap=True)
+    output = _parsed(run.get("output"))
+    if output in (None, ""):
+        return
+    out.print()
+    if isinstance(output, dict) and _status(run).plain in {"failed", "cancelled"}:
+        for line in error_lines(output):
+            say(out, line)
+    else:
+        out.print(Text(json.dumps(output, indent=2, ensure_ascii=False)), soft_wrap=True)
 
 
 def cancel_run(run_id: str, *, url: str | None, as_json: bool) -> None:
     """Cancel a run. Raises ServerError."""
     with Client(resolve_address(os.environ, url=url)) as client:
+        run_id = _whole(run_id, client)
         client.cancel(run_id)
     if as_json:
         print_json({"status": "cancelled", "run_id": run_id})
@@ -106,14 +115,31 @@ def cancel_run(run_id: str, *, url: str | None, as_json: bool) -> None:
     console().print(f"cancelled [bold]{run_id}[/bold]", soft_wrap=True)
 
 
-def _pretty(output: Any) -> str:
+def _whole(run_id: str, client: Client) -> str:
+    """The whole of a run id of which only the end was given, as logs show it.
+
+    Raises ServerError unless exactly one of the newest runs ends so.
+    """
+    if len(run_id) >= RUN_ID_LENGTH:
+        return run_id
+    ending = run_id.upper()
+    found = [id_ for run in client.runs(MOST) if (id_ := str(run["run_id"])).endswith(ending)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ServerError(
+            f"None of the {MOST} newest runs at {client.address.api_url} has an id that ends in"
+            f" {run_id!r}. `onward runs list` shows them; older runs need their whole id."
+        )
+    raise ServerError(f"{run_id!r} is the end of several run ids: {', '.join(found)}. Give more.")
+
+
+def _parsed(output: Any) -> Any:
     """An output: the reference server gives it as JSON text inside a string."""
     if isinstance(output, str):
-        try:
-            output = json.loads(output)
-        except ValueError:
-            return str(output)
-    return json.dumps(output, indent=2, ensure_ascii=False)
+        with contextlib.suppress(ValueError):
+            return json.loads(output)
+    return output
 
 
 def _status(run: dict[str, Any]) -> Text:
@@ -124,7 +150,8 @@ def _status(run: dict[str, Any]) -> Text:
 
 
 def _function(run: dict[str, Any]) -> str:
-    return str(run.get("function_name") or run.get("function_id") or "")
+    """Its id as the app has it; the reference server gives its own id only."""
+    return str(run.get("function") or run.get("function_id") or "")
 
 
 def _instant(text: Any) -> datetime | None:

@@ -84,9 +84,10 @@ def build_server(app: Any) -> uvicorn.Server:
 
     config = uvicorn.Config(
         app,
+        interface="asgi3",
+        lifespan="off",
         log_config=None,
         access_log=False,
-        lifespan="auto",
         timeout_graceful_shutdown=GRACE_S,
     )
     return Server(config)

@@ -48,6 +48,10 @@ def test_an_event_starts_a_run_that_can_be_listed_and_shown() -> None:
         words = onward("runs", "show", ended["run_id"], "--url", url)
         assert "completed" in words.out
         assert "1" in words.out
+        assert ask("runs", "show", ended["run_id"][-8:].lower(), url=url) == shown
+        wrong = onward("runs", "show", "ZZZZZZZZ", "--url", url)
+        assert wrong.status == 1
+        assert "ends in 'ZZZZZZZZ'" in wrong.err
         table = onward("runs", "list", "--url", url)
         assert ended["run_id"] in table.out
         assert "ago" in table.out

@@ -209,6 +209,20 @@ def test_ctrl_c_ends_everything_with_130(tmp_path: Path) -> None:
         assert [pid for pid in left if alive(pid)] == []
 
 
+def test_ctrl_c_ends_an_import_that_hangs() -> None:
+    with started("run", str(APPS / "hanging.py"), "f") as running:
+        running.wait_for("importing for ever")
+        left = descendants(running.process.pid)
+        assert running.end(signal.SIGINT) == 130
+        assert [pid for pid in left if alive(pid)] == []
+
+
+def test_planned_steps_run_at_once_each_in_a_process_of_its_own(tmp_path: Path) -> None:
+    report = run_json(PIPELINE, "meeting", "--data", f'{{"folder": "{tmp_path}"}}')
+    assert report["result"] is True
+    assert report["steps_repeated"] == 0
+
+
 def test_sigterm_ends_everything_too(tmp_path: Path) -> None:
     marker = tmp_path / "pid"
     arguments = ("run", PIPELINE, "children", "--data", f'{{"marker": "{marker}"}}', "--json")

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
 from rich.text import Text
 
 from onward.core.ops import Opcode
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from onward_server import TraceEvent
 
 _NAMES_SHOWN = 4
-_WORD_WIDTH = 10
+_WORD_WIDTH = 13
+#: What a line shows of a run's id: its end, which is random.
+ID_SHOWN = 8
 
 _ENDINGS = {
     Opcode.DISCOVERY_REQUEST.value: ("continue", "blue"),
     Opcode.STEP_ERROR.value: ("step error", "yellow"),
-    Opcode.STEP_FAILED.value: ("failed", "red"),
+    Opcode.STEP_FAILED.value: ("step failed", "red"),
     Opcode.STEP_PLANNED.value: ("planned", ""),
     Opcode.SLEEP.value: ("sleeping", ""),
     Opcode.WAIT_FOR_EVENT.value: ("waiting", ""),
@@ -38,6 +41,7 @@ class _Seen:
 
     function: str
     began: float
+    error: Any = None
     steps: int = 0
     calls: int = 0
 
@@ -59,13 +63,12 @@ class RunLog:
             ("runs kept in", db or "memory, until this ends"),
         ):
             out.print(Text.assemble((f"  {label:<14}", "dim"), value), soft_wrap=True)
+        width = max((len(function["id"]) for function in functions), default=0)
         for number, function in enumerate(functions):
             label = "" if number else "functions"
             triggers = ", ".join(map(_trigger, function["triggers"]))
-            line = Text.assemble(
-                (f"  {label:<14}", "dim"), function["id"], (f"  {triggers}", "dim")
-            )
-            out.print(line, soft_wrap=True)
+            line = Text.assemble((f"  {label:<14}", "dim"), f"{function['id']:<{width}}")
+            out.print(line.append(f"  {triggers}", style="dim"), soft_wrap=True)
         if not functions:
             out.print(Text("  functions     none: @app.function registers one", style="yellow"))
         events = [t["event"] for f in functions for t in f["triggers"] if t.get("event")]
@@ -95,9 +98,17 @@ class RunLog:
 
     def _line(self, at: float, run_id: str, word: str, style: str, rest: str) -> None:
         clock = time.strftime("%H:%M:%S", time.localtime(at))
-        run = f"{run_id}  " if run_id else ""
-        text = Text.assemble((f"{clock}  {run}", "dim"), (f"{word:<{_WORD_WIDTH}}", style), rest)
-        self._out.print(text, soft_wrap=True)
+        run = f"{run_id[-ID_SHOWN:]:<{ID_SHOWN}}"
+        head = Text.assemble((f"{clock}  {run}  ", "dim"), (f"{word:<{_WORD_WIDTH}}", style))
+        if not self._out.is_terminal:
+            self._out.print(head.append(rest), soft_wrap=True)
+            return
+        # Lines that do not fit go on below their own text.
+        grid = Table.grid()
+        grid.add_column(no_wrap=True)
+        grid.add_column()
+        grid.add_row(head, Text(rest))
+        self._out.print(grid)
 
     def _started(self, event: TraceEvent, seen: _Seen) -> None:
         data = event.data
@@ -114,7 +125,7 @@ class RunLog:
 
     def _checkpointed(self, event: TraceEvent, seen: _Seen) -> None:
         seen.steps += event.data["new"]
-        self._line(event.at, event.run_id, "checkpoint", "dim", f" {_names(event.data['steps'])}")
+        self._line(event.at, event.run_id, "checkpoint", "dim", _names(event.data["steps"]))
 
     def _answered(self, event: TraceEvent, seen: _Seen) -> None:
         data = event.data
@@ -132,13 +143,16 @@ class RunLog:
                 self._line(event.at, event.run_id, word, style, f"{what}{took}{error}")
                 return
         if data.get("error"):
+            seen.error = data["error"]
             rest = f"{took}: {_words(data['error'])}"
             self._line(event.at, event.run_id, "error", "yellow", rest)
 
     def _ended(self, event: TraceEvent, seen: _Seen) -> None:
         status = event.data["status"]
         counts = f"{counted(seen.steps, 'step')}, {counted(seen.calls, 'invocation')}"
-        error = f": {_words(event.data['error'])}" if event.data.get("error") else ""
+        # What the line above said already is not said again.
+        new = event.data.get("error") if event.data.get("error") != seen.error else None
+        error = f": {_words(new)}" if new else ""
         rest = f"{seen.function}  {event.at - seen.began:.2f} s, {counts}{error}"
         style = _STATUS_STYLES.get(status, "")
         self._line(event.at, event.run_id, status.lower(), style, rest)

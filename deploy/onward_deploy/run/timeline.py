@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.padding import Padding
@@ -12,7 +13,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from onward_deploy.output import counted
+from onward_deploy.output import counted, error_lines, say
 from onward_deploy.run.report import Ending
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ WIDE = 100
 BAR_WIDTH = 24
 #: A longer result is cut on a terminal: the summary should stay in sight.
 MAX_RESULT_LINES = 40
+MAX_REPEATED = 6
 #: Milliseconds up to here, seconds above.
 SHORT_S = 0.9995
 
@@ -55,7 +57,7 @@ def timeline(
     """The table of `rows`, for `width` columns. `now` is the run's clock, for what still runs."""
     wide = width >= WIDE
     scale = report.limit if report.limited else max((one.seconds for one in rows), default=1.0)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True)
     table.add_column("#", justify="right", style="dim", no_wrap=True)
     table.add_column("start", justify="right", no_wrap=True)
     table.add_column("took", justify="right", no_wrap=True)
@@ -65,7 +67,8 @@ def timeline(
     table.add_column("checkpoints", justify="right", no_wrap=True)
     if report.limited:
         table.add_column("margin", justify="right", no_wrap=True)
-    table.add_column("ended by", no_wrap=True, overflow="ellipsis")
+    # The last column takes what is left: a long step id must not squeeze the numbers.
+    table.add_column("ended by", no_wrap=True, overflow="ellipsis", ratio=1)
     for one in rows:
         took = one.seconds
         if one.ending is Ending.RUNNING and now is not None:
@@ -117,8 +120,23 @@ def summary(report: Report) -> str:
     )
     result = report.result
     if isinstance(result, dict) and result.get("report"):
-        text += f"; report in {result['report']}"
+        text += f"; report in {_shortest(str(result['report']))}"
     return text
+
+
+def _shortest(path: str) -> str:
+    """`path` relative to the current directory where it lies below that."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path
+
+
+def _repeated(report: Report) -> Text:
+    labels = report.ledger.repeated
+    more = len(labels) - MAX_REPEATED
+    tail = f" and {more:,} more" if more > 0 else ""
+    return Text(f"repeated: {', '.join(labels[:MAX_REPEATED])}{tail}", style="yellow")
 
 
 def heading(report: Report, clock: float) -> Text:
@@ -143,16 +161,16 @@ def print_report(out: Console, report: Report) -> None:
     out.print(Padding(timeline(report, report.invocations, width=out.width), (0, 0, 0, 2)))
     out.print()
     for part in outcome(report, terminal=out.is_terminal):
-        out.print(part, soft_wrap=True)
+        say(out, part)
     if report.ledger.repeated:
-        out.print(Text(f"repeated: {', '.join(report.ledger.repeated)}", style="yellow"))
-    out.print(Text(summary(report), style="bold"), soft_wrap=True)
+        say(out, _repeated(report))
+    say(out, Text(summary(report), style="bold"))
 
 
 def outcome(report: Report, *, terminal: bool) -> list[RenderableType]:
     """The result, or the error with its traceback, and an empty line."""
     if report.error is not None:
-        return _error(report.error)
+        return [*error_lines(report.error), Text()]
     if not report.completed:
         return []
     lines = json.dumps(report.result, indent=2, ensure_ascii=False).splitlines()
@@ -170,16 +188,6 @@ def outcome(report: Report, *, terminal: bool) -> list[RenderableType]:
 
 def _json(text: str) -> Syntax:
     return Syntax(text, "json", theme="ansi_dark", background_color="default", word_wrap=True)
-
-
-def _error(error: dict[str, Any]) -> list[RenderableType]:
-    parts: list[RenderableType] = []
-    stack = str(error.get("stack") or "").rstrip()
-    if stack:
-        parts.append(Text(stack, style="dim"))
-    name, message = error.get("name") or "Error", error.get("message") or ""
-    parts.append(Text.assemble((f"{name}: ", "bold red"), str(message)))
-    return [*parts, Text()]
 
 
 def live(report: Report, clock: float, console: Console) -> RenderableType:

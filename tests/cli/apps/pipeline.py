@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -130,3 +131,20 @@ def gated(ctx: onward.BlockingContext) -> None:
     if "nap" in ctx.event.data:
         ctx.step.sleep("nap", ctx.event.data["nap"])
     ctx.step.run("second", (folder / "second").touch)
+
+
+@app.function("meeting", trigger=onward.Event("pipeline/meeting"), parallel="orchestrated")
+async def meeting(ctx: onward.Context) -> bool:
+    """Two parallel steps that each wait for the other, so that one after the other never ends."""
+    folder = Path(ctx.event.data["folder"])
+
+    def meet(mine: str, other: str) -> int:
+        (folder / mine).touch()
+        while not (folder / other).exists():
+            time.sleep(0.01)
+        return os.getpid()
+
+    pids = await asyncio.gather(
+        ctx.step.run("left", meet, "left", "right"), ctx.step.run("right", meet, "right", "left")
+    )
+    return len(set(pids)) == len(pids)
