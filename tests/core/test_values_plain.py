@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from onward.core.values import PLAIN, codec_for
 from onward.errors import ResultError
-from tests.core.value_cases import Plain, (
+from tests.core.value_cases import (
     NOW,
     RECEIPT,
     WHERE,
     Color,
     Level,
+    Plain,
     Point,
     Receipt,
     T,
@@ -84,8 +85,6 @@ def test_subclasses_of_json_types_become_json_types() -> None:
     assert [type(v) for v in first.values()] == [str, int, list, dict, dict]
     assert type(PLAIN.settle(Level.LOW, WHERE)[1]) is int
     assert type(PLAIN.settle(Name("x"), WHERE)[1]) is str
-
-
 
 
 @pytest.mark.parametrize(
