@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs
 
@@ -14,7 +15,7 @@ from onward.core.deadline import Limits
 from onward.errors import OnwardError, UnsignedRequestError
 from onward.execution import engine
 from onward.execution.abandoned import abandoned
-from onward.execution.session import Execution, Hung, drain_all
+from onward.execution.session import Hung, drain_all
 from onward.execution.workers import workers
 from onward.protocol import headers
 from onward.protocol.response import WireResponse, base_headers
@@ -194,10 +195,10 @@ async def _call(app: App, scope: Scope, receive: Receive) -> WireResponse:
         platform = engine.Platform(Limits(remaining=_remaining(scope)), abandons=not _frozen(scope))
         function_id, target = query.get("fnId", ""), query.get("stepId", "")
 
-        def prepare() -> Execution:
-            return engine.prepare(app, function_id, target, body, platform)
-
-        execution = await _on_worker(prepare) if b'"use_api":true' in body else prepare()
+        function, call = engine.decode(app, function_id, target, body)
+        if call.use_api:
+            call = await _on_worker(partial(engine.fetched, app, call))
+        execution = engine.execution_of(app, function, call, platform)
     except UnsignedRequestError as error:
         return _plain(401, {"message": error.message})
     except OnwardError as error:
@@ -205,7 +206,7 @@ async def _call(app: App, scope: Scope, receive: Receive) -> WireResponse:
     try:
         if execution.function.is_async:
             return await engine.drive_async(execution)
-        return await _on_worker(lambda: engine.drive_blocking(execution))
+        return await _on_worker(partial(engine.drive_blocking, execution))
     except Hung:
         await asyncio.Event().wait()
         raise

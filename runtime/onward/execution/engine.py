@@ -21,7 +21,7 @@ from onward.protocol.call_request import (
 from onward.protocol.response import WireResponse, encode_response
 
 if TYPE_CHECKING:
-    from onward.app import App
+    from onward.app import App, Function
 
 _durations: dict[str, Durations] = {}
 
@@ -50,13 +50,34 @@ def prepare(
 ) -> Execution:
     """Decode a call request and find its function. Raises OnwardError.
 
-    It may fetch a trimmed journal, and then blocks.
+    It blocks while it fetches a trimmed journal.
     """
+    function, call = decode(app, function_id, target, body)
+    return execution_of(app, function, fetched(app, call), platform)
+
+
+def decode(
+    app: App, function_id: str, target: str, body: bytes | str | Mapping[str, Any]
+) -> tuple[Function, CallRequest]:
+    """The function that is called, and its call request. Raises OnwardError."""
     function = app.find(function_id)
     parsed = parse_json(body) if isinstance(body, (bytes, str)) else body
-    call = decode_call_request(parsed, function_id=function_id, target=target)
-    if call.use_api:
-        call = _fetched(app, call)
+    return function, decode_call_request(parsed, function_id=function_id, target=target)
+
+
+def fetched(app: App, call: CallRequest) -> CallRequest:
+    """`call` with its journal and events; blocks if they were trimmed. Raises JournalFetchError."""
+    if not call.use_api:
+        return call
+    from onward.transport.http import fetch_journal
+
+    steps, events = fetch_journal(app.settings.api_url, call.run_id, app.keys())
+    journal = decode_journal(steps, list(call.stack) or None)
+    return replace(call, journal=journal, events=tuple(events), event=events[0] if events else {})
+
+
+def execution_of(app: App, function: Function, call: CallRequest, platform: Platform) -> Execution:
+    """The invocation to drive, with its deadline."""
     options = function.checkpointing
     limits = replace(platform.limits, max_runtime=options.max_runtime_s if options else None)
     round_trip = app.channel.round_trip if options else 0.0
@@ -67,7 +88,7 @@ def prepare(
         from onward.logs import runtime
 
         runtime.warning("%s [run %s]", warning, call.run_id)
-    durations = _durations.setdefault(function_id, Durations())
+    durations = _durations.setdefault(function.composite_id, Durations())
     return Execution(app, function, call, deadline, durations, platform.abandons)
 
 
@@ -78,14 +99,6 @@ def _margin(app: App) -> float | None:
     from onward.core.durations import parse_duration
 
     return parse_duration(value, what="the deadline margin")
-
-
-def _fetched(app: App, call: CallRequest) -> CallRequest:
-    from onward.transport.http import fetch_journal
-
-    steps, events = fetch_journal(app.settings.api_url, call.run_id, app.keys())
-    journal = decode_journal(steps, list(call.stack) or None)
-    return replace(call, journal=journal, events=tuple(events), event=events[0] if events else {})
 
 
 def answer(response: Response) -> WireResponse:
