@@ -44,7 +44,12 @@ Url = Annotated[
 ]
 
 
-@app.command("run", no_args_is_help=True)
+@app.command(
+    "run",
+    no_args_is_help=True,
+    help="Start a run locally and wait for it.\n\nThe function gets a process of its own, which is"
+    " killed at the limit as a platform would. Exit status: 0 completed, 1 failed, 2 bad usage.",
+)
 def run_command(
     target: Target,
     function: Annotated[str, typer.Argument(metavar="FUNCTION", help="The function's id.")],
@@ -65,11 +70,7 @@ def run_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Start a run locally and wait for it.
-
-    Its orchestrator is thrown away afterwards. The function gets a process of its own, which is
-    killed at the limit as a platform would. Exit status: 0 completed, 1 failed, 2 bad usage.
-    """
+    """`onward run`."""
     from onward_deploy.run.command import RunOptions, run
 
     with reporting(as_json=as_json):
@@ -77,7 +78,12 @@ def run_command(
         raise typer.Exit(run(options))
 
 
-@app.command("dev", no_args_is_help=True)
+@app.command(
+    "dev",
+    no_args_is_help=True,
+    help="Serve an app beside an orchestrator, and log its runs as they happen.\n\nWith --json the"
+    " log is one JSON object a line.",
+)
 def dev_command(
     target: Target,
     *,
@@ -88,10 +94,7 @@ def dev_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Serve an app beside an orchestrator, and log its runs as they happen.
-
-    With --json the log is one JSON object a line.
-    """
+    """`onward dev`."""
     from onward_deploy.dev.command import DevOptions, dev
 
     with reporting(as_json=as_json):
@@ -157,9 +160,9 @@ def cancel_command(run_id: RunId, *, url: Url = None, as_json: AsJson = False) -
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
     if wanted:
-        from importlib.metadata import version
+        from onward import __version__
 
-        typer.echo(f"onward {version('onward')}")
+        typer.echo(f"onward {__version__}")
         raise typer.Exit
 
 

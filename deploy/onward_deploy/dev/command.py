@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from onward_deploy.dev.runlog import JsonLog, RunLog
 from onward_deploy.dev.served import ServedApp
@@ -17,7 +17,7 @@ from onward_deploy.run.command import worker_environment
 from onward_deploy.server import Serving, listen, url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from onward_server import Orchestrator
 
@@ -81,7 +81,7 @@ async def _watch(app: ServedApp, orchestrator: Orchestrator, stopped: asyncio.Ev
 
 
 @contextlib.asynccontextmanager
-async def _orchestrator(db: str | None) -> Any:
+async def _orchestrator(db: str | None) -> AsyncIterator[Orchestrator]:
     from onward_server import Orchestrator
 
     orchestrator = Orchestrator(db=db or MEMORY)

@@ -25,7 +25,7 @@ from onward_deploy.run.supervisor import Supervisor
 from onward_deploy.server import Serving, listen, url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from onward_server import Orchestrator, RunView, TraceEvent
 
@@ -216,7 +216,7 @@ def _note(trace: TraceEvent, invocations: list[Invocation]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _orchestrator() -> Any:
+async def _orchestrator() -> AsyncIterator[Orchestrator]:
     from onward_server import Orchestrator, Settings
 
     settings = Settings(retry_base_s=RETRY_BASE_S, retry_max_s=RETRY_MAX_S)
@@ -229,7 +229,7 @@ async def _orchestrator() -> Any:
 
 
 @contextlib.contextmanager
-def _terminable() -> Any:
+def _terminable() -> Iterator[None]:
     """SIGTERM ends the run as Ctrl-C does: everything is stopped on the way out."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     if task is None:
