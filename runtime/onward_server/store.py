@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -367,6 +368,7 @@ def explain(error: sqlite3.Error, path: str) -> StoreError:
 
 def connect(path: str, *, synchronous: str) -> sqlite3.Connection:
     """Opens the database, creating or checking its schema. Raises StoreError."""
+    _check_writable(path)
     try:
         connection = sqlite3.connect(path, isolation_level=None, timeout=2.0)
     except sqlite3.Error as error:
@@ -392,6 +394,20 @@ def connect(path: str, *, synchronous: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _check_writable(path: str) -> None:
+    """SQLite says "disk I/O error" for some of these."""
+    file = Path(path)
+    if path == ":memory:" or not file.parent.is_dir():
+        return
+    for needed in (file, file.parent):
+        effective = os.access in os.supports_effective_ids
+        if needed.exists() and not os.access(needed, os.W_OK, effective_ids=effective):
+            raise StoreError(
+                f"The database {path} cannot be written: this user may not write {needed}. Make the"
+                " file and its directory writable for this user, or give another file."
+            )
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
