@@ -272,13 +272,16 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def _user_stack(error: BaseException) -> str:
-    """The traceback of `error` from the first frame that is not Onward's."""
+    """The traceback of `error` without Onward's own frames."""
     import traceback
 
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_CODE):
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace))
+    told: traceback.TracebackException | None = traceback.TracebackException.from_exception(error)
+    shown = told
+    while told is not None:
+        frames = [frame for frame in told.stack if not frame.filename.startswith(_OWN_CODE)]
+        told.stack = traceback.StackSummary.from_list(frames)
+        told = told.__cause__ or told.__context__
+    return "".join(shown.format()) if shown is not None else ""
 
 
 def _seconds_until(value: object) -> int | None:
