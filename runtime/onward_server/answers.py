@@ -13,6 +13,7 @@ from onward.protocol import headers as names
 from onward_server.json_text import JsonError, dumps, loads
 
 _SHOWN = 200
+_NAMELESS = frozenset({Opcode.RUN_COMPLETE.value, Opcode.NONE.value})
 _CODES = frozenset(code.value for code in Opcode)
 
 
@@ -123,7 +124,7 @@ def parse_op(value: object) -> WireOp:
         raise BadOpsError(f"the id {id_!r} is not valid Unicode")
     opts = value.get("opts")
     name = str(value.get("name") or "")
-    label = str(value.get("displayName") or name or id_)
+    label = str(value.get("displayName") or name or (code if code in _NAMELESS else id_))
     if not encodable(label):
         label = label.encode("utf-8", "replace").decode()
     result = dumps(value.get("data"))

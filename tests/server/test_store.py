@@ -16,8 +16,8 @@ from onward_server import Answer, Settings, StoreError, StoreFullError, StoreVer
 from onward_server.model import PutApp, PutEvent
 from onward_server.store import SCHEMA_VERSION, Store, connect
 from tests.server.conftest import Start
-from tests.server.fakes import Call, Function, complete, registration, run_op
-from tests.server.test_orchestrator import checkpoint, client_of
+from tests.server.driving import checkpoint, client_of
+from tests.server.fakes import Call, Function, complete, registration, report, run_op
 
 NOBODY = 65534
 
@@ -155,6 +155,31 @@ async def test_an_answer_waits_until_the_database_takes_it(
     assert (await orchestrator.result(run_id)).result == "kept"
     assert len(refusals) == 3
     assert len(function.calls) == 1, "the answer was kept, not asked for again"
+
+
+async def test_a_transaction_that_only_seems_to_fail_loses_no_call(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onward_server.dispatcher._STORE_RETRY_S", 0.01)
+    orchestrator = await start(tmp_path / "runs.db")
+    real = orchestrator.store.commit
+    lies: list[int] = []
+
+    async def commit(writes: object) -> None:
+        await real(writes)  # type: ignore[arg-type]
+        if any(type(write).__name__ == "PutStep" for write in writes) and not lies:  # type: ignore[attr-defined]
+            lies.append(1)
+            raise StoreError("it is written, and the test says that it is not")
+
+    monkeypatch.setattr(orchestrator.store, "commit", commit)
+
+    async def handler(call: Call) -> Answer:
+        return complete(list(call.steps.values())) if call.steps else report(run_op("a"))
+
+    await orchestrator.register(registration("f"), Function(handler))
+    run_id = await orchestrator.start_run("app-f", {})
+    assert (await orchestrator.result(run_id)).result == [{"data": 1}]
+    assert lies == [1]
 
 
 async def test_one_bad_write_does_not_take_others_down(tmp_path: Path) -> None:
