@@ -23,15 +23,20 @@ def encode_error(error: ErrorInfo) -> dict[str, Any]:
 
 
 def encode_op(op: Op) -> str:
-    """One op as JSON text. Written out by hand: `data` is JSON already and is not encoded twice."""
-    name = _quote(op.name)
-    display = name if op.display_name == op.name else _quote(op.display_name)
-    parts = [f'{{"id":"{op.id}","op":"{op.code.value}","name":{name},"displayName":{display}']
-    if op.user_id:
-        user_id = name if op.user_id == op.name else _quote(op.user_id)
-        index = f',"index":{op.index}' if op.index else ""
-        parts.append(f',"userland":{{"id":{user_id}{index}}}')
-    parts.append(f',"opts":{json.dumps(op.opts) if op.opts else "{}"}')
+    """One op as JSON text. Written out by hand: `data` is JSON already and is not encoded twice.
+
+    An op without a name is none of a step's (`RunComplete`, `None`) and has no more than its result.
+    """
+    parts = [f'{{"id":"{op.id}","op":"{op.code.value}"']
+    if op.name:
+        name = _quote(op.name)
+        display = name if op.display_name == op.name else _quote(op.display_name)
+        parts.append(f',"name":{name},"displayName":{display}')
+        if op.user_id:
+            user_id = name if op.user_id == op.name else _quote(op.user_id)
+            index = f',"index":{op.index}' if op.index else ""
+            parts.append(f',"userland":{{"id":{user_id}{index}}}')
+        parts.append(f',"opts":{json.dumps(op.opts) if op.opts else "{}"}')
     if op.data is not None:
         parts.append(f',"data":{op.data}')
     if op.error is not None:
