@@ -1,46 +1,39 @@
-"""Serving an orchestrator's API over HTTP."""
+"""Serving an orchestrator's API, or any ASGI app, over HTTP in the running event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from onward.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    import uvicorn
     from starlette.types import ASGIApp
 
     from onward_server.orchestrator import Orchestrator
 
 _BACKLOG = 512
 
-
-class PortInUseError(ConfigurationError):
-    """Another process listens on the port."""
-
-    code = "port_in_use"
+#: Seconds that open connections get to end on a stop.
+GRACE_S = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """Where something is served. `url` has no slash at its end."""
+class AddressError(ConfigurationError):
+    """Nothing can listen on an address: it is taken, not ours to take, or no address here."""
 
-    host: str
-    port: int
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+    code = "address_unusable"
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 is any free one. Raises PortInUseError."""
+def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """A listening socket; port 0 is any free one. Raises AddressError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns Nagle's delay off only where the protocol is named: else 40 ms a request.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -50,35 +43,49 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise PortInUseError(
-            f"Cannot listen on {host}:{port} ({error.strerror}). Another process uses the port:"
-            " stop it, or choose another with --port (0 takes any that is free)."
-        ) from error
+        raise AddressError(_refusal(host, port, error)) from error
     listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
     return listener
 
 
-@contextlib.contextmanager
-def _no_signals() -> Iterator[None]:
-    """Signals are the caller's: a library must not take them over."""
-    yield
+def _refusal(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {port} on {host} is in use, perhaps by another `onward dev`. Stop that one, or"
+            f" choose another port: `--port {port + 1}`, or `--port 0` for any free one."
+        )
+    if error.errno == errno.EACCES:
+        return f"Port {port} needs more rights than this user has. Choose one over 1023: `--port`."
+    return (
+        f"Nothing can listen on {host}:{port}: {error.strerror or error}. Try `--host 127.0.0.1`."
+    )
 
 
-@contextlib.asynccontextmanager
-async def serve_asgi(
-    app: ASGIApp, host: str = "127.0.0.1", port: int = 0
-) -> AsyncIterator[Serving]:
-    """Serves any ASGI app in the running loop until the block ends.
+def url_of(listener: socket.socket) -> str:
+    """The address of `listener` for a client on this machine, without a slash at its end."""
+    host, port = listener.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    Raises PortInUseError, and MissingExtraError where uvicorn is not installed.
+
+def build_server(app: ASGIApp) -> uvicorn.Server:
+    """A uvicorn server for `app` that writes no log and leaves signals to the caller.
+
+    Raises MissingExtraError without uvicorn.
     """
     try:
         import uvicorn
     except ImportError:
         raise MissingExtraError(
-            "Serving needs uvicorn and starlette: pip install 'onward[server]'."
+            "Serving over HTTP needs uvicorn and starlette. Run: pip install 'onward[server]'"
         ) from None
-    listener = listen(host, port)
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
     config = uvicorn.Config(
         app,
         interface="asgi3",
@@ -88,40 +95,45 @@ async def serve_asgi(
         server_header=False,
         date_header=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=GRACE_S,
     )
-    server = uvicorn.Server(config)
-    ready = asyncio.Event()
-    startup = server.startup
-
-    async def tell(sockets: list[socket.socket] | None = None) -> None:
-        await startup(sockets=sockets)
-        ready.set()
-
-    server.startup = tell  # type: ignore[method-assign]
-    server.capture_signals = _no_signals  # type: ignore[method-assign]
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        waiting = asyncio.create_task(ready.wait())
-        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if task.done():
-            task.result()
-        yield Serving(host, listener.getsockname()[1])
-    finally:
-        server.should_exit = True
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        listener.close()
+    return Server(config)
 
 
-@contextlib.asynccontextmanager
-async def serve(
-    orchestrator: Orchestrator, host: str = "127.0.0.1", port: int = 0
-) -> AsyncIterator[Serving]:
-    """Serves the API of a started orchestrator in the running loop until the block ends.
+class Serving:
+    """`async with Serving(app, listener):` answers on `listener` until the block ends."""
 
-    Raises PortInUseError.
-    """
-    async with serve_asgi(orchestrator.asgi, host, port) as serving:
-        yield serving
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+        self.url = url_of(listener)
+        self.port: int = listener.getsockname()[1]
+        self._listener = listener
+        self._server = build_server(app)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """The listener takes connections from the beginning; they wait for the server."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End open connections and the server."""
+        self._server.should_exit = True
+        if self._task is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        self._listener.close()
+
+
+def serve_asgi(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> Serving:
+    """Serves any ASGI app. Raises AddressError, and MissingExtraError without uvicorn."""
+    return Serving(app, listen(host, port))
+
+
+def serve(orchestrator: Orchestrator, host: str = "127.0.0.1", port: int = 0) -> Serving:
+    """Serves the API of a started orchestrator. Raises AddressError."""
+    return serve_asgi(orchestrator.asgi, host, port)

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from onward_deploy.server import Serving, listen
 from onward_server import Orchestrator, RunView, TraceEvent
+from onward_server.serving import Serving, listen
 from tests.cli.command import PATIENCE_S, environment
 
 ROOT = Path(__file__).parents[2]

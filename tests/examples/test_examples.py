@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 import onward
-from onward_deploy.server import Serving, listen
+from onward_server.serving import Serving, listen
 from tests.cli.command import onward as onward_command
 from tests.cli.command import run_json
 from tests.examples.conftest import EXAMPLES, Observed, uvicorn

@@ -72,7 +72,7 @@ def test_the_forbidden_words_are_found_where_they_are() -> None:
 
 # A server may be asked for every interface; nothing does so by itself.
 ANSWERS_TO_EVERY_ADDRESS = {
-    "deploy/onward_deploy/server.py": "gives a URL that works for a listener on every interface",
+    "runtime/onward_server/serving.py": "gives a URL that works for a listener on every interface",
 }
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from onward_server.serving import PortInUseError, listen, serve
+from onward_server.serving import AddressError, listen, serve, url_of
 from tests.server.conftest import Start
 
 
@@ -13,7 +13,9 @@ async def test_an_orchestrator_is_served_on_a_free_port(start: Start) -> None:
         response = await client.get(f"{serving.url}/health")
         assert response.status_code == 200
         assert response.headers["x-inngest-server-kind"] == "dev"
-        with pytest.raises(PortInUseError, match=rf"127\.0\.0\.1:{serving.port}.*--port"):
+        with pytest.raises(
+            AddressError, match=rf"Port {serving.port} on 127\.0\.0\.1 is in use.*--port"
+        ):
             async with serve(orchestrator, port=serving.port):
                 pass
     listen("127.0.0.1", serving.port).close()  # free again
@@ -27,8 +29,7 @@ async def test_the_listener_does_not_delay_small_packets() -> None:
         assert listener.proto == socket.IPPROTO_TCP
 
 
-def test_every_url_has_its_host() -> None:
-    from onward_server.serving import Serving
-
-    assert Serving("127.0.0.1", 1).url == "http://127.0.0.1:1"
-    assert Serving("::1", 1).url == "http://[::1]:1"
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_the_url_works_on_this_machine(host: str, shown: str) -> None:
+    with listen(host) as listener:
+        assert url_of(listener) == f"http://{shown}:{listener.getsockname()[1]}"

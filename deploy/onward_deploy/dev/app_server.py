@@ -18,7 +18,7 @@ from onward_deploy import channel as wire
 from onward_deploy.errors import UsageError
 from onward_deploy.loading import load_app, parse_target
 from onward_deploy.run.worker import die_with_parent
-from onward_deploy.server import build_server, url_of
+from onward_server.serving import build_server, url_of
 
 if TYPE_CHECKING:
     import uvicorn

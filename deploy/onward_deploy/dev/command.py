@@ -14,7 +14,7 @@ from onward_deploy.dev.served import ServedApp
 from onward_deploy.errors import EXIT_OK
 from onward_deploy.loading import parse_target
 from onward_deploy.run.command import worker_environment
-from onward_deploy.server import Serving, listen, url_of
+from onward_server.serving import Serving, listen, url_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from onward_deploy.child import Child, ended_how, first_word
 from onward_deploy.dev.app_server import STOP_GRACE_S
 from onward_deploy.errors import UsageError, WorkerError
-from onward_deploy.server import listen
+from onward_server.serving import listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

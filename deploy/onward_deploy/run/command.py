@@ -22,7 +22,7 @@ from onward_deploy.run.process import WorkerSpec
 from onward_deploy.run.progress import Progress, progress_for
 from onward_deploy.run.report import Invocation, Report
 from onward_deploy.run.supervisor import Supervisor
-from onward_deploy.server import Serving, listen, url_of
+from onward_server.serving import Serving, listen, url_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
