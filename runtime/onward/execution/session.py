@@ -20,7 +20,7 @@ from onward.core.retry import Verdict, bounded_retry_after
 from onward.core.situation import Situation
 from onward.core.values import codec_of
 from onward.errors import NonRetriableError, OnwardError, RetryAfterError, StepError, StepUsageError
-from onward.execution.steps import Ticket, current_step, idempotency_key
+from onward.execution.steps import Ticket, current_step
 from onward.execution.watch import watch
 from onward.protocol.checkpoint import checkpoint_path, encode_checkpoint
 
@@ -192,7 +192,7 @@ class Session:
         """
         ticket: Ticket = call.token
         ticket.codec.prepare(ticket.where(call))
-        current_step.set((call.user_id, idempotency_key(self.run_id, call.id)))
+        current_step.set((call.user_id, self.run_id, call.id))
 
     def observe(self, call: StepCall, phase: str) -> None:
         """Tell whoever watches bodies from outside."""

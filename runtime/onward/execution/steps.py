@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from onward.app import App
     from onward.config import Duration
 
-#: The step whose body runs here: its user id and its idempotency key.
-current_step: ContextVar[tuple[str, str] | None] = ContextVar("onward_step", default=None)
+#: The step whose body runs here: its user id, its run, and its wire id.
+current_step: ContextVar[tuple[str, str, str] | None] = ContextVar("onward_step", default=None)
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class StepMaker:
         if current is None:
             msg = "ctx.step.idempotency_key was read outside of a step. Read it in a step's body."
             raise StepUsageError(msg)
-        return current[1]
+        return idempotency_key(current[1], current[2])
 
     def _call(self, code: Opcode, id_: object, ticket: Ticket, **options: Any) -> StepCall:
         if not isinstance(id_, str) or not id_:
