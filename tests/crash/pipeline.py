@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import onward
+from onward.asgi import serve
 
+#: Variables of the function's process: the ledger's path, and how long a body takes, in seconds.
 LEDGER = "CRASH_TEST_LEDGER"
-NAP = "nap"
-PAUSE_S = 0.001
+PAUSE = "CRASH_TEST_PAUSE"
+PAUSE_S = float(os.environ.get(PAUSE, "0.001"))
 
 #: The ways of checkpointing: their options, and how many steps the function has before its sleep.
 #: With them the buffer fills more than once, or once and a rest stays, or not at all.
@@ -83,7 +85,7 @@ def _blocking(mode: str) -> None:
         before = ""
         for n in range(count):
             before = ctx.step.run(f"s{n}", work, ctx.run_id, f"s{n}", before)
-        ctx.step.sleep(NAP, "1ms")
+        ctx.step.sleep("nap", "1ms")
         left, right = ctx.step.gather(lambda: branch("left"), lambda: branch("right"))
         return ctx.step.run("last", work, ctx.run_id, "last", left + right, barrier=True)
 
@@ -96,7 +98,7 @@ def _async(mode: str) -> None:
         before = ""
         for n in range(count):
             before = await ctx.step.run(f"s{n}", work_async, ctx.run_id, f"s{n}", before)
-        await ctx.step.sleep(NAP, "1ms")
+        await ctx.step.sleep("nap", "1ms")
         left, right = await asyncio.gather(
             ctx.step.run("left", work_async, ctx.run_id, "left", before),
             ctx.step.run("right", work, ctx.run_id, "right", before),
@@ -108,6 +110,8 @@ def _async(mode: str) -> None:
 for _mode in MODES:
     _blocking(_mode)
     _async(_mode)
+
+served = serve(app)
 
 
 def _write(run_id: str, step: str, phase: str) -> None:

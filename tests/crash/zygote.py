@@ -18,10 +18,9 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
-import onward.asgi
 import onward.execution.asyncio_driver
 import onward.execution.blocking_driver
-import onward.transport.channel
+import onward.transport.channel  # noqa: F401 - imported once for all children
 from onward.testing.crash import CrashPoints, watch_function
 from onward_server.serving import serve_asgi
 from tests.crash import orchestrator, pipeline
@@ -34,7 +33,7 @@ def tell(**facts: Any) -> None:
 
 async def serve_function(port: int, points: CrashPoints) -> None:
     """The function's process: uvicorn around the ASGI entry, until it is killed."""
-    served = watch_function(pipeline.app, onward.asgi.serve(pipeline.app), points)
+    served = watch_function(pipeline.app, pipeline.served, points)
     async with serve_asgi(served, port=port) as serving:
         tell(ready=serving.url, pid=os.getpid())
         await asyncio.Event().wait()
