@@ -80,6 +80,14 @@ class JournalFetchError(OnwardError):
     retriable = True
 
 
+class OrchestratorUnavailableError(OnwardError):
+    """The orchestrator did not answer, or could not serve a request now; trying again can help."""
+
+    code = "orchestrator_unavailable"
+    fault = Fault.ORCHESTRATOR
+    retriable = True
+
+
 class StepUsageError(OnwardError):
     """A step was used where no step can run: in another step, after the end, while suspending."""
 

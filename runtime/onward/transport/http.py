@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from onward.errors import JournalFetchError, OnwardError
+from onward.errors import JournalFetchError, OnwardError, OrchestratorUnavailableError
 from onward.transport.channel import Keys, is_loopback
 
 if TYPE_CHECKING:
@@ -29,7 +29,11 @@ def _client(base_url: str) -> httpx.Client:
 def request(
     base_url: str, method: str, path: str, *, keys: Keys | None = None, body: object = None
 ) -> Any:
-    """The JSON answer to one request. Raises OnwardError for no answer, or one that is not 2xx."""
+    """The JSON answer to one request.
+
+    Raises OrchestratorUnavailableError for no answer, 429 or 5xx, and OnwardError for any other
+    that is not 2xx.
+    """
     import httpx
 
     fields: dict[str, str] = {}
@@ -41,12 +45,13 @@ def request(
             answer = client.request(method, path, json=body, headers=fields)
     except httpx.HTTPError as error:
         message = f"{method} {base_url}{path} got no answer ({error}). Is the orchestrator running?"
-        raise OnwardError(message) from error
+        raise OrchestratorUnavailableError(message) from error
     if keys is not None and answer.status_code == 401 and keys.fall_back(key):  # noqa: PLR2004
         return request(base_url, method, path, keys=keys, body=body)
     if not answer.is_success:
         message = f"{method} {base_url}{path} answered {answer.status_code}: {answer.text[:500]}"
-        raise OnwardError(message)
+        may_help = answer.status_code == 429 or answer.status_code >= 500  # noqa: PLR2004
+        raise (OrchestratorUnavailableError if may_help else OnwardError)(message)
     return answer.json() if answer.content else None
 
 
