@@ -1,0 +1,52 @@
+"""Worlds: every scenario runs over each driver and each entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.harness import Platform, World, clean_environment
+from tests.support.loops import LoopThread
+
+
+@pytest.fixture(scope="package")
+def platform() -> Iterator[Platform]:
+    with LoopThread("orchestrator") as loops, LoopThread("app") as app_loops:
+        yield Platform(loops, app_loops)
+
+
+def _world(platform: Platform, driver: str, entry: str) -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as patch:
+        clean_environment(patch)
+        world = World(platform, driver, entry)
+        yield world
+        world.close()
+
+
+@pytest.fixture(params=["asgi", "lambda"])
+def entry(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["async", "blocking"])
+def driver(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def world(platform: Platform, driver: str, entry: str) -> Iterator[World]:
+    """A world for functions of both kinds."""
+    yield from _world(platform, driver, entry)
+
+
+@pytest.fixture
+def async_world(platform: Platform, entry: str) -> Iterator[World]:
+    """A world for what only async functions have."""
+    yield from _world(platform, "async", entry)
+
+
+@pytest.fixture
+def blocking_world(platform: Platform, entry: str) -> Iterator[World]:
+    """A world for what only blocking functions have."""
+    yield from _world(platform, "blocking", entry)

@@ -1,0 +1,69 @@
+"""Events that a function sends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onward import BlockingContext, Context
+from tests.support.harness import EVENT, World
+
+
+def test_an_event_is_sent_once_although_the_step_is_retried(world: World) -> None:
+    """The first try's answer is lost after the event was taken: the second sends no twin."""
+    lost = {"left": 1}
+
+    def lose(path: str) -> bool:
+        if path.startswith("/e/") and lost["left"]:
+            lost["left"] -= 1
+            return True
+        return False
+
+    events = [{"name": EVENT, "data": {"child": n}} for n in range(2)]
+
+    async def in_async(ctx: Context) -> Any:
+        if "child" in ctx.event.data:
+            return "child"
+        return await ctx.step.send_event("tell", events)
+
+    def in_blocking(ctx: BlockingContext) -> Any:
+        if "child" in ctx.event.data:
+            return "child"
+        return ctx.step.send_event("tell", events)
+
+    world.lose_answer = lose
+    world.define(in_async, in_blocking)
+    run = world.run()
+    assert run.starts == {"tell": 2}
+    ids = run.result
+    assert len(ids) == len(set(ids)) == 2
+    children = [run_id for event_id in world.sent_events() for run_id in world.runs_of(event_id)]
+    assert len(children) == 3  # the run itself, and one for each event
+
+
+def test_one_event_and_its_own_id(world: World) -> None:
+    event = {"name": "scenario/unheard", "data": {"n": 1}, "id": "mine"}
+
+    async def in_async(ctx: Context) -> list[str]:
+        return await ctx.step.send_event("tell", event)
+
+    def in_blocking(ctx: BlockingContext) -> list[str]:
+        return ctx.step.send_event("tell", event)
+
+    world.define(in_async, in_blocking)
+    run = world.run()
+    assert len(run.result) == 1
+    (op,) = run.checkpoints[0].ops
+    assert op["opts"] == {"type": "step.sendEvent"}
+
+
+def test_what_is_no_event(world: World) -> None:
+    async def in_async(ctx: Context) -> None:
+        await ctx.step.send_event("tell", {"data": {}})
+
+    def in_blocking(ctx: BlockingContext) -> None:
+        ctx.step.send_event("tell", {"data": {}})
+
+    world.define(in_async, in_blocking)
+    run = world.run()
+    assert run.error["name"] == "StepUsageError"
+    assert "'tell'" in run.error["message"]
