@@ -69,17 +69,17 @@ class Interruptible:
     an asynchronous exception, which arrives when the thread next runs Python code.
     """
 
-    __slots__ = ("_lock", "_running", "_thread_id", "interrupted", "masked")
+    __slots__ = ("_lock", "_running", "interrupted", "masked", "thread_id")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running = False
-        self._thread_id = 0
+        self.thread_id = 0
         self.interrupted = False
         self.masked = False
 
     def __enter__(self) -> Self:
-        self._thread_id = threading.get_ident()
+        self.thread_id = threading.get_ident()
         self._running = True
         return self
 
@@ -87,7 +87,7 @@ class Interruptible:
         self._running = False
         with self._lock:
             if self.interrupted:
-                _raise_in(self._thread_id, None)
+                _raise_in(self.thread_id, None)
 
     @property
     def running(self) -> bool:
@@ -108,9 +108,9 @@ class Interruptible:
             self.interrupted = True
             if self.masked:
                 return
-            if self._thread_id == threading.main_thread().ident and _signal_main(self):
+            if self.thread_id == threading.main_thread().ident and _signal_main(self):
                 return
-            _raise_in(self._thread_id, BodyCut)
+            _raise_in(self.thread_id, BodyCut)
 
 
 def _raise_in(thread_id: int, kind: type[BaseException] | None) -> None:
@@ -132,7 +132,7 @@ def prepare_main_thread() -> None:
 
     if _prepared or threading.current_thread() is not threading.main_thread():
         return
-    if hasattr(signal, "setitimer") and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
+    if hasattr(signal, "pthread_kill") and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
         signal.signal(signal.SIGALRM, _on_signal)
         _prepared = True
 
@@ -150,5 +150,6 @@ def _signal_main(stretch: Interruptible) -> bool:
     import signal
 
     _target = stretch
-    signal.setitimer(signal.ITIMER_REAL, 1e-6)
+    # A timer's signal is the process's: another thread may take it, and the main thread sleeps on.
+    signal.pthread_kill(stretch.thread_id, signal.SIGALRM)
     return True
