@@ -164,8 +164,8 @@ class Record:
         return True
 
     def was_cut(self, call: StepCall, now: float) -> None:
-        """A body was stopped, by its own timeout or by the deadline."""
-        if call.state is not CallState.RUNNING:
+        """A body was stopped, by its own timeout or by the deadline, or since all is answered."""
+        if call.state is not CallState.RUNNING or self._answered:
             return
         if now < self._at.deadline.ends_at:
             self.failed(call, failures.step_timeout(call), now)
