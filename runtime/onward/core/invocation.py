@@ -69,7 +69,7 @@ class Invocation(Record):
             return None
         late = self._draining or now >= self._at.deadline.soft_at(buffer.bytes)
         due = not self._first_frontier_only and buffer.due(now)
-        return self._send() if late or due else None
+        return self._send() if late or due or self._singly else None
 
     def abandon(self) -> Send | None:
         """Nobody waits for the answer any more: flush what nothing has confirmed, and end."""
@@ -149,6 +149,9 @@ class Invocation(Record):
 
     def _conclude(self) -> Action | None:
         """The function has ended."""
+        refused = self._refused
+        if refused is not None and refused.state is not CallState.CLOSED:
+            return self._report(refused)  # what the function made of it may not be what is kept
         ended = self._ended
         if isinstance(ended, Failure):
             final = self._at.last_attempt or not ended.retriable
@@ -165,7 +168,7 @@ class Invocation(Record):
             return None
         waiting = self._buffer.waiting
         riding = self._buffer.bytes + len(result)
-        small = len(waiting) <= RIDE_ALONG and riding <= FLUSH_BYTES
+        small = len(waiting) <= RIDE_ALONG and riding <= FLUSH_BYTES and not self._singly
         if (
             small
             or not waiting

@@ -45,6 +45,7 @@ class Record:
         self._gone = False
         self._stuck = False
         self._singly = False
+        self._refused: StepCall | None = None
         self._answered = False
         self._unconfirmable: str | None = None
         self._draining = False
@@ -207,6 +208,7 @@ class Record:
         batch = self._buffer.in_flight
         if verdict is Verdict.CONFIRMED:
             self._buffer.confirm()
+            self._singly = self._singly and bool(self._buffer.waiting)
             return
         self._buffer.fail()
         if verdict is Verdict.GONE:
@@ -219,6 +221,7 @@ class Record:
             self._singly = True
         elif verdict is Verdict.TOO_LARGE:
             self._refuse_result(batch[0], detail)
+            self._singly = self._singly and bool(self._buffer.waiting)
         else:
             self._unconfirmable = detail or verdict.name
             self.notices.append(
@@ -268,3 +271,4 @@ class Record:
         call.failure = failures.result_too_large(call.user_id, op.size, over)
         call.op = call.op_of(Opcode.STEP_FAILED, error=call.failure.error)
         self._failed[call.sequence] = call
+        self._refused = self._refused or call
