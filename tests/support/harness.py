@@ -172,6 +172,7 @@ class World:
         self.violations: list[str] = []
         self._confirmed: dict[str, Any] = {}
         self._calls = 0
+        self._abandoned = abandoned.count
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._ledger = threading.Lock()
         self._orchestrator: Orchestrator | None = None
@@ -242,6 +243,19 @@ class World:
         self._nothing_left_behind()
         view = ended.result()
         return Run(view, self.invocations, self.checkpoints, self.starts, self.ends)
+
+    def cancel_soon(self, run_id: str, done: threading.Event) -> None:
+        """Cancel a run from the orchestrator's own loop; `done` is set when it is cancelled."""
+
+        async def cancel() -> None:
+            await self.orchestrator.cancel(run_id)
+            done.set()
+
+        asyncio.run_coroutine_threadsafe(cancel(), self.platform.loops.loop)
+
+    def until_called_back(self) -> None:
+        """Wait until every call was answered, those of a run that is over too."""
+        eventually(lambda: len(self.invocations) == self._calls, "a call was never answered")
 
     def runs_of(self, event_id: str) -> list[str]:
         """The runs that an event started."""
@@ -380,7 +394,7 @@ class World:
 
     def _nothing_left_behind(self) -> None:
         eventually(lambda: not self._stray(), "code of the function is left behind")
-        assert abandoned.count == 0
+        assert abandoned.count == self._abandoned, "code of the function could not be stopped"
 
     def _stray(self) -> list[str]:
         """What still runs of the function: tasks on any loop, and workers that are not idle."""

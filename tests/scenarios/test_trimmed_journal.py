@@ -1,0 +1,80 @@
+"""A journal too large for the call request is fetched."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from onward import BlockingContext, Checkpointing, Context
+from tests.support.harness import World
+
+
+def blob(n: int) -> str:
+    return f"{n}" * 1000
+
+
+def order_of(names: list[str]) -> list[str]:
+    return names
+
+
+@pytest.mark.parametrize("checkpointing", [True, False, Checkpointing(buffered_steps=4)])
+def test_results_come_from_the_api_in_their_order(world: World, checkpointing: Any) -> None:
+    async def in_async(ctx: Context) -> Any:
+        seen: list[str] = []
+
+        async def branch(n: int) -> None:
+            seen.append((await ctx.step.run(f"p{n}", blob, n))[0])
+
+        await asyncio.gather(*map(branch, range(4)))
+        recorded = await ctx.step.run("order", order_of, seen)
+        await ctx.step.sleep("nap", "5ms")
+        return [ctx.event.data, recorded == seen]
+
+    def in_blocking(ctx: BlockingContext) -> Any:
+        seen: list[str] = []
+
+        def branch(n: int) -> None:
+            seen.append(ctx.step.run(f"p{n}", blob, n)[0])
+
+        ctx.step.gather(*(lambda n=n: branch(n) for n in range(4)))
+        recorded = ctx.step.run("order", order_of, seen)
+        ctx.step.sleep("nap", "5ms")
+        return [ctx.event.data, recorded == seen]
+
+    world.settings = {"trim_bytes": 1000}
+    world.define(in_async, in_blocking, checkpointing=checkpointing)
+    run = world.run({"n": 1})
+    assert run.result == [{"n": 1}, True]
+    assert run.once
+    assert any(i.request["use_api"] for i in run.invocations)
+
+
+def test_a_journal_that_cannot_be_fetched_is_fetched_again(world: World) -> None:
+    """Nothing is run without it; the call is tried again."""
+    failures = {"left": 1}
+
+    def lose(path: str) -> bool:
+        if path.endswith("/actions") and failures["left"]:
+            failures["left"] -= 1
+            return True
+        return False
+
+    async def in_async(ctx: Context) -> int:
+        result = await ctx.step.run("blob", blob, 1)
+        await ctx.step.sleep("nap", "5ms")
+        return len(result)
+
+    def in_blocking(ctx: BlockingContext) -> int:
+        result = ctx.step.run("blob", blob, 1)
+        ctx.step.sleep("nap", "5ms")
+        return len(result)
+
+    world.settings = {"trim_bytes": 500}
+    world.lose_answer = lose
+    world.define(in_async, in_blocking)
+    run = world.run()
+    assert run.result == 1000
+    assert run.once
+    assert run.invocations[1].body["name"] == "JournalFetchError"
