@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections import deque
 from collections.abc import Coroutine
+from contextvars import Context as Variables
 from contextvars import ContextVar
 from typing import Any
 
@@ -14,8 +16,8 @@ from onward.context import Context
 from onward.core.actions import Cut, Deliver, Hang, Respond, Send, Start
 from onward.core.calls import StepCall
 from onward.core.response import Response
-from onward.execution.session import UNWIND_LIMIT, Execution, Hung, Session
-from onward.execution.steps import StepMaker, Ticket
+from onward.execution.session import Execution, Hung, Session
+from onward.execution.steps import StepMaker, Ticket, outside_steps
 from onward.execution.workers import BodyCut, Interruptible, workers
 
 #: How many turns of a busy loop user code gets before it counts as idle.
@@ -23,6 +25,9 @@ PATIENT_TURNS = 32
 
 #: How often in a row user code goes on without a turn of the loop.
 AT_ONCE = 64
+
+#: How many blocking bodies of one function run at a time; more wait for a thread.
+BLOCKING_BODIES = 64
 
 _owner: ContextVar[AsyncDriver | None] = ContextVar("onward_driver", default=None)
 
@@ -44,6 +49,9 @@ class AsyncDriver(Session):
         self._turns = 0
         self._at_once = 0
         self._cutting: set[StepCall] = set()
+        self._stuck: set[StepCall] = set()
+        self._queued: deque[StepCall] = deque()
+        self._blocking = 0
 
     async def run(self) -> Response:
         """Drive the function to its response. Raises Hung."""
@@ -56,7 +64,8 @@ class AsyncDriver(Session):
                 call=self.execution.call,
                 deadline=self.execution.deadline,
             )
-            self._main = self._loop.create_task(self.execution.function.handler(context))
+            coroutine = self.execution.function.handler(context)
+            self._main = self._task(coroutine, outside_steps())
             self._tasks.add(self._main)
         finally:
             _owner.reset(owner)
@@ -72,6 +81,10 @@ class AsyncDriver(Session):
             self._decided.cancel()
             await self._unwind()
             self.close()
+
+    def _task(self, coroutine: Any, variables: Variables | None) -> asyncio.Task[Any]:
+        """A task of Onward's own, which never begins at once, whatever the loop's factory does."""
+        return asyncio.Task(coroutine, loop=self._loop, context=variables)
 
     # ------------------------------------------------------------------ user code's side
 
@@ -144,35 +157,41 @@ class AsyncDriver(Session):
         """Advance: user code is idle."""
         self._turns = 0
         with self.lock:
-            while self._perform():
-                pass
+            try:
+                while self._perform():
+                    pass
+            except Exception as error:  # noqa: BLE001 - a defect must not hang the caller
+                self._decide(self.broken(error))
+            self.rearm()
             self.log_notices()
 
     def _perform(self) -> bool:
         """Do the next action; whether another one may follow at once."""
         action = self.core.advance(time.monotonic(), self._busy)
-        if action is None:
-            self.rearm()
-            return False
         if isinstance(action, Start):
             self._start(action.call)
-            return True
-        if isinstance(action, Deliver):
-            self._deliver(action)
-            return False
-        if isinstance(action, Send):
+        elif isinstance(action, Send):
             self.send(action)
-            return True
-        if isinstance(action, Cut):
+        elif isinstance(action, Cut):
             for call in action.calls:
                 self._cut(call)
-            return True
-        if not self._decided.done():
-            if isinstance(action, Respond):
-                self._decided.set_result(action.response)
+        else:
+            if isinstance(action, Deliver):
+                self._deliver(action)
+            elif isinstance(action, Respond):
+                self._decide(action.response)
             elif isinstance(action, Hang):
-                self._decided.set_exception(Hung())
-        return False
+                self._decide(None)
+            return False
+        return True
+
+    def _decide(self, response: Response | None) -> None:
+        if self._decided.done():
+            return
+        if response is None:
+            self._decided.set_exception(Hung())
+        else:
+            self._decided.set_result(response)
 
     def _busy(self) -> bool:
         """Whether some branch may be waiting outside of steps.
@@ -229,12 +248,32 @@ class AsyncDriver(Session):
         assert ticket.variables is not None  # noqa: S101 - set with every body
         ticket.variables.run(_owner.set, None)  # tasks that a body makes are its own
         if is_async(ticket.body):
-            task = self._loop.create_task(self._await_body(call), context=ticket.variables)
-            self._bodies[call] = task
-            return
+            self._run_async(call, self._await_body(call))
+        elif self._blocking < BLOCKING_BODIES:
+            self._run_on_worker(call)
+        else:
+            self._queued.append(call)
+
+    def _run_async(self, call: StepCall, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._bodies[call] = self._task(coroutine, call.token.variables)
+
+    def _run_on_worker(self, call: StepCall) -> None:
         stretch = Interruptible()
         self._bodies[call] = stretch
-        workers.submit(lambda: self._run_blocking(call, stretch))
+        self._blocking += 1
+        call.started_at = time.monotonic()
+        try:
+            workers.submit(lambda: self._run_blocking(call, stretch))
+        except RuntimeError as error:  # no thread is to be had
+            self.body_failed(call, error, time.time_ns(), time.monotonic())
+            self._worker_free(call)
+
+    def _worker_free(self, call: StepCall) -> None:
+        """A blocking body has ended: the next one that waits for a thread may begin."""
+        self._blocking -= 1
+        self._body_over(call)
+        while self._queued and self._blocking < BLOCKING_BODIES:
+            self._run_on_worker(self._queued.popleft())
 
     async def _await_body(self, call: StepCall) -> None:
         ticket: Ticket = call.token
@@ -250,7 +289,8 @@ class AsyncDriver(Session):
             self.body_failed(call, error, started_ns, begun)
         else:
             self.body_returned(call, value, started_ns, begun)
-        self._body_over(call)
+        self._bodies.pop(call, None)
+        self._advance_at_once_or_soon()
 
     def _on_cancelled(
         self, call: StepCall, error: BaseException, started_ns: int, begun: float
@@ -279,7 +319,7 @@ class AsyncDriver(Session):
                 self._call_on_loop(self._adopt_coroutine, call, value, started_ns, begun)
                 return
             self.body_returned(call, value, started_ns, begun)
-        self._call_on_loop(self._body_over, call)
+        self._call_on_loop(self._worker_free, call)
 
     def _call_body(self, call: StepCall) -> Any:
         self.enter_body(call)
@@ -308,21 +348,33 @@ class AsyncDriver(Session):
                 self.body_failed(call, error, started_ns, begun)
             else:
                 self.body_returned(call, value, started_ns, begun)
-            self._body_over(call)
+            self._bodies.pop(call, None)
+            self._advance_at_once_or_soon()
 
-        self._bodies[call] = self._loop.create_task(finish(), context=call.token.variables)
+        self._blocking -= 1
+        self._run_async(call, finish())
 
     def _body_over(self, call: StepCall) -> None:
+        """A body has ended, however it did."""
         self._bodies.pop(call, None)
-        self._cutting.discard(call)
+        self._stuck.discard(call)
+        if call in self._cutting:
+            self._cutting.discard(call)
+            with self.lock:
+                self.core.was_cut(call, time.monotonic())
         self._advance_at_once_or_soon()
 
     def _stop_body(self, call: StepCall) -> None:
         body = self._bodies.get(call)
-        if isinstance(body, Interruptible):
+        if call in self._queued:
+            self._queued.remove(call)
+            self._loop.call_soon(self._body_over, call)
+        elif isinstance(body, Interruptible):
             body.interrupt()
         elif body is not None:
             body.cancel()
+            # One that is cancelled before its first turn runs nothing of its coroutine.
+            body.add_done_callback(lambda _: self._body_over(call))
 
     def _cut(self, call: StepCall) -> None:
         """Stop a body; if it does not end in time, it is stuck."""
@@ -333,6 +385,7 @@ class AsyncDriver(Session):
     def _check_cut(self, call: StepCall) -> None:
         if call not in self._bodies or call not in self._cutting:
             return
+        self._stuck.add(call)
         with self.lock:
             self.core.stuck(call, time.monotonic())
         self._schedule()
@@ -341,12 +394,12 @@ class AsyncDriver(Session):
 
     async def _unwind(self) -> None:
         """Cancel what user code still runs, and wait for its `finally` blocks."""
+        self._queued.clear()
         for call in list(self._bodies):
             self._stop_body(call)
         if self._main is not None and not self._main.done():
             self._main.cancel()
-        limit = min(UNWIND_LIMIT, max(self.execution.deadline.kill_at - time.monotonic(), 0.1) / 2)
-        until = time.monotonic() + limit
+        until = time.monotonic() + self.unwind_limit()
         first = {self._main} if self._main is not None else set()
         await self._wait_for(first, until)
         rest = self._live_tasks()
@@ -354,10 +407,17 @@ class AsyncDriver(Session):
             task.cancel()
         bodies = {body for body in self._bodies.values() if isinstance(body, asyncio.Task)}
         left = await self._wait_for(rest | bodies, until)
-        while self._bodies and time.monotonic() < until:  # noqa: ASYNC110 - threads set no event
+        # Those that are known to be stuck are not waited for.
+        while self._threads() - self._stuck and time.monotonic() < until:  # noqa: ASYNC110 - threads
             await asyncio.sleep(0.001)
-        if left or self._bodies:
-            self._left_behind(len(left) + len(self._bodies))
+        count = len(left) + len(self._threads())
+        if count and not self.execution.abandons:
+            raise Hung
+        if count:
+            self.leave_behind(count)
+
+    def _threads(self) -> set[StepCall]:
+        return {call for call, body in self._bodies.items() if isinstance(body, Interruptible)}
 
     async def _wait_for(
         self, tasks: set[asyncio.Task[Any]], until: float
@@ -366,22 +426,6 @@ class AsyncDriver(Session):
         if pending:
             _, pending = await asyncio.wait(pending, timeout=max(0.0, until - time.monotonic()))
         return pending
-
-    def _left_behind(self, count: int) -> None:
-        from onward.execution.abandoned import abandoned
-        from onward.logs import runtime
-
-        if not self.execution.abandons:
-            raise Hung
-        abandoned.add(count)
-        runtime.error(
-            "%d piece(s) of code of function %s could not be stopped and were left behind; the"
-            " process stops taking calls at %d of them. [run %s]",
-            count,
-            self.function_id,
-            abandoned.limit,
-            self.run_id,
-        )
 
 
 def _track_tasks(loop: asyncio.AbstractEventLoop) -> None:

@@ -8,16 +8,17 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import copy_context
 from functools import partial
+from math import inf
 from typing import Any
 
 from onward.app import is_async
 from onward.context import BlockingContext
-from onward.core.actions import Cut, Deliver, Hang, Respond, Send, Start
+from onward.core.actions import Action, Cut, Deliver, Respond, Send, Start
 from onward.core.calls import StepCall
 from onward.core.response import Response
 from onward.errors import StepUsageError
-from onward.execution.session import UNWIND_LIMIT, Execution, Hung, Session
-from onward.execution.steps import StepMaker, Ticket
+from onward.execution.session import Execution, Hung, Session
+from onward.execution.steps import StepMaker, Ticket, outside_steps, refuse_inside_a_step
 from onward.execution.workers import BodyCut, Interruptible, prepare_main_thread, workers
 
 
@@ -85,74 +86,64 @@ class BlockingDriver(Session):
         self._branches: dict[int, Branch] = {}
         self._awake = 0
         self._ripe: deque[Branch] = deque()
+        self._decided = threading.Event()
         self._response: Response | None = None
-        self._hangs = False
-        self._unwinding = False
+        self._interrupted = False
+        self._unwind_until = inf
         self._running: dict[StepCall, Any] = {}
         self._cutting: set[StepCall] = set()
+        self._stuck: set[StepCall] = set()
 
     def run(self) -> Response:
-        """Drive the function to its response. Raises Hung."""
-        prepare_main_thread()
-        self._branches[threading.get_ident()] = self._main
-        context = BlockingContext(
-            self,
-            StepMaker(self.execution.app),
-            call=self.execution.call,
-            deadline=self.execution.deadline,
-        )
+        """Drive the function to its response. Raises Hung.
+
+        Where code that cannot be stopped may be left behind, the function gets a thread of its own.
+        """
         self._awake = 1
         with self.lock:
             self.rearm()
         try:
-            self._run_function(context)
-            self._await_response()
+            if self.execution.abandons:
+                workers.submit(self._run_function)
+            else:
+                prepare_main_thread()
+                self._run_function()
+            self._decided.wait()
+            self._wait_for_user_code()
         finally:
             self.close()
-        if self._hangs or self._response is None:
+        if self._response is None or (self._branches and not self.execution.abandons):
             raise Hung
         return self._response
 
-    def _run_function(self, context: BlockingContext) -> None:
+    def _run_function(self) -> None:
+        self._branches[threading.get_ident()] = self._main
+        execution = self.execution
+        context = BlockingContext(
+            self, StepMaker(execution.app), call=execution.call, deadline=execution.deadline
+        )
         try:
             with self._main.code:
-                value = copy_context().run(self.execution.function.handler, context)
+                value = outside_steps().run(execution.function.handler, context)
         except (Suspending, BodyCut):
             pass
         except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome
-            if not self.core.over:
-                self.function_raised(error)
+            self.function_raised(error)
         else:
-            if not self.core.over:
-                self.function_returned(value)
+            self.function_returned(value)
         with self.lock:
+            del self._branches[threading.get_ident()]
             self._awake -= 1
             self._pump()
 
-    def _await_response(self) -> None:
-        while True:
-            with self.lock:
-                if self._response is not None or self._hangs:
-                    break
-                self._main.waiting = True
-            self._main.gate.acquire()
-        until = time.monotonic() + self._unwind_limit()
-        while self._running and time.monotonic() < until:
-            time.sleep(0.001)
-        if self._running:
-            self._left_behind(len(self._running))
-
-    def _unwind_limit(self) -> float:
-        left = self.execution.deadline.kill_at - time.monotonic()
-        return min(UNWIND_LIMIT, max(left, 0.1) / 2)
-
-    def _left_behind(self, count: int) -> None:
-        from onward.execution.abandoned import abandoned
-
-        if not self.execution.abandons:
-            self._hangs = True
-            return
-        abandoned.add(count)
+    def _wait_for_user_code(self) -> None:
+        """While suspending: `finally` blocks run; code that cannot be stopped is left behind."""
+        while self._branches and time.monotonic() < self._unwind_until:
+            if self._stuck and len(self._stuck) >= len(self._branches):
+                break
+            time.sleep(0.0005)
+        if self._branches and self.execution.abandons:
+            self.leave_behind(len(self._branches))
 
     # ------------------------------------------------------------------ user code's side
 
@@ -208,6 +199,7 @@ class BlockingDriver(Session):
 
     def gather(self, branches: Sequence[Callable[[], Any]]) -> list[Any]:
         """Run `branches` to their ends, one thread each."""
+        refuse_inside_a_step("ctx.step.gather")
         parent = self._branches.get(threading.get_ident())
         if parent is None:
             raise StepUsageError(
@@ -216,29 +208,34 @@ class BlockingDriver(Session):
             )
         if not branches:
             return []
-        gathering = Gathering(parent, len(branches))
-        for number, code in enumerate(branches):
-            branch = Branch()
-            with self.lock:
-                self._ripe.append(branch)
-            workers.submit(partial(self._run_branch, gathering, branch, number, code))
         parent.code.masked = True
+        gathering = Gathering(parent, len(branches))
+        made = [Branch() for _ in branches]
+        with self.lock:
+            self._ripe.extend(made)
+        for number, code in enumerate(branches):
+            self._submit_branch(gathering, made[number], number, code)
         with self.lock:
             self._awake -= 1
             self._pump()
-        while gathering.left and not self.core.over:
-            self._take(parent)
-        self._wait_for_branches(gathering)
+        self._take(parent)  # the last branch, or a suspension, wakes it
+        while gathering.left > len(self._stuck) and time.monotonic() < self._unwind_until:
+            time.sleep(0.0005)
         parent.code.unmask()
         return gathering.joined()
 
-    def _wait_for_branches(self, gathering: Gathering) -> None:
-        """While suspending: branches may end, but one that cannot be stopped is left behind."""
-        until = time.monotonic() + self._unwind_limit()
-        while gathering.left and time.monotonic() < until:
-            gathering.parent.gate.acquire(timeout=0.005)
-        if gathering.left:
-            self._left_behind(gathering.left)
+    def _submit_branch(
+        self, gathering: Gathering, branch: Branch, number: int, code: Callable[[], Any]
+    ) -> None:
+        """Have a worker run a branch; without a thread to be had, the branch fails."""
+        try:
+            workers.submit(partial(self._run_branch, gathering, branch, number, code))
+        except RuntimeError as error:
+            with self.lock:
+                if branch in self._ripe:
+                    self._ripe.remove(branch)
+                gathering.errors[number] = error
+                self._branch_over(gathering)
 
     def _run_branch(
         self, gathering: Gathering, branch: Branch, number: int, code: Callable[[], Any]
@@ -255,13 +252,15 @@ class BlockingDriver(Session):
                 gathering.errors[number] = error
         with self.lock:
             del self._branches[threading.get_ident()]
-            gathering.left -= 1
+            self._branch_over(gathering)
             self._awake -= 1
-            if gathering.left == 0 and self.core.over:
-                self._post(gathering.parent, Suspending)
-            elif gathering.left == 0:
-                self._ripe.append(gathering.parent)
             self._pump()
+
+    def _branch_over(self, gathering: Gathering) -> None:
+        """One branch of a gather has ended; the last one wakes the parent. The lock is held."""
+        gathering.left -= 1
+        if gathering.left == 0 and not self.core.over:
+            self._ripe.append(gathering.parent)
 
     # ------------------------------------------------------------------ advancing
 
@@ -273,28 +272,31 @@ class BlockingDriver(Session):
                 self._interrupt_user_code()
 
     def _interrupt_user_code(self) -> None:
-        if self.core.over or self._unwinding:
+        if self.core.over or self._interrupted:
             return
-        self._unwinding = True
+        self._interrupted = True
         for branch in self._branches.values():
             if branch.code.running and branch.body is None and not branch.waiting:
                 branch.code.interrupt()
 
     def _pump(self) -> None:
         """Do everything that can be done while user code is idle. The lock is held."""
-        while self._awake == 0 and not self.core.over:
-            if self._ripe:
-                self._awake += 1
-                self._post(self._ripe.popleft(), None)
-                break
-            action = self.core.advance(time.monotonic())
-            if action is None:
-                self.rearm()
-                break
-            self._perform(action)
+        try:
+            while self._awake == 0 and not self.core.over:
+                if self._ripe:
+                    self._awake += 1
+                    self._post(self._ripe.popleft(), None)
+                    break
+                action = self.core.advance(time.monotonic())
+                if action is None:
+                    break
+                self._perform(action)
+        except Exception as error:  # noqa: BLE001 - a defect of Onward's must not hang the caller
+            self._end(self.broken(error))
+        self.rearm()
         self.log_notices()
 
-    def _perform(self, action: object) -> None:
+    def _perform(self, action: Action) -> None:
         if isinstance(action, Start):
             self._running[action.call] = None
             self._post(action.call.token.waiter, action)
@@ -306,21 +308,22 @@ class BlockingDriver(Session):
         elif isinstance(action, Cut):
             for call in action.calls:
                 self._cut(call)
-        elif isinstance(action, Respond):
-            self._response = action.response
-            self._unwind()
-        elif isinstance(action, Hang):
-            self._hangs = True
-            self._unwind()
+        else:
+            self._end(action.response if isinstance(action, Respond) else None)
 
-    def _unwind(self) -> None:
-        """End what still waits or runs: parked branches get `Suspending`, bodies are cut."""
+    def _end(self, response: Response | None) -> None:
+        """The invocation is decided: parked branches get `Suspending`, bodies are cut.
+
+        None: there is no response, the platform has to end the process. The lock is held.
+        """
+        self._response = response
+        self._unwind_until = time.monotonic() + self.unwind_limit()
         for call in list(self._running):
             self._stop_body(call)
         for branch in {*self._branches.values(), *self._ripe}:
             self._post(branch, Suspending)
         self._ripe.clear()
-        self._wake(self._main)
+        self._decided.set()
 
     # ------------------------------------------------------------------ bodies
 
@@ -349,6 +352,7 @@ class BlockingDriver(Session):
         with self.lock:
             self._running.pop(call, None)
             self._cutting.discard(call)
+            self._stuck.discard(call)
             self._pump()
 
     def _not_run(self, call: StepCall) -> None:
@@ -374,7 +378,11 @@ class BlockingDriver(Session):
         """Run an async body on the process's loop for them, and wait."""
         from onward.execution.side_loop import run_on_side_loop
 
-        return run_on_side_loop(coroutine, lambda stop: self._running.__setitem__(call, stop))
+        return run_on_side_loop(
+            coroutine,
+            stoppable=lambda stop: self._running.__setitem__(call, stop),
+            stopped=lambda: call in self._cutting or self.core.over,
+        )
 
     def _stop_body(self, call: StepCall) -> None:
         body = self._running.get(call)
@@ -395,5 +403,6 @@ class BlockingDriver(Session):
         with self.lock:
             if call not in self._running or self.core.over:
                 return
+            self._stuck.add(call)
             self.core.stuck(call, time.monotonic())
         self.poke()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,16 @@ from weakref import WeakSet
 from onward.app import App, BodyEvent, Function
 from onward.core.actions import Deliver, Send
 from onward.core.buffer import FlushPolicy
-from onward.core.calls import Failure, StepCall
+from onward.core.calls import StepCall
 from onward.core.deadline import NO_DEADLINE, Deadline, Durations
 from onward.core.invocation import Invocation
 from onward.core.ops import ErrorInfo
-from onward.core.retry import Verdict, bounded_retry_after
+from onward.core.response import Response, function_error
+from onward.core.retry import Verdict
 from onward.core.situation import Situation
 from onward.core.values import codec_of
-from onward.errors import NonRetriableError, OnwardError, RetryAfterError, StepError, StepUsageError
+from onward.errors import ConfigurationError, OnwardError, StepError
+from onward.execution.failing import failure_of
 from onward.execution.steps import Ticket, current_step
 from onward.execution.watch import watch
 from onward.protocol.checkpoint import checkpoint_path, encode_checkpoint
@@ -32,9 +35,6 @@ CUT_SHARE, CUT_LEAST, CUT_MOST = 0.4, 0.05, 5.0
 
 #: Seconds that `finally` blocks get where no platform limits them.
 UNWIND_LIMIT = 10.0
-
-
-_OWN_CODE = __file__.removesuffix("execution/session.py")
 
 
 _live: WeakSet[Session] = WeakSet()
@@ -119,10 +119,23 @@ class Session:
             request_started_ms=self._begun_ms,
             sent_ms=time.time_ns() // 1_000_000,
         )
-        kill_at = self.execution.deadline.kill_at
-        until = None if kill_at == inf else kill_at - CUT_LEAST
         channel = self.execution.app.channel
-        channel.submit(checkpoint_path(call.run_id), body, self._on_verdict, give_up_at=until)
+        path, until = checkpoint_path(call.run_id), self._give_up_at()
+        channel.submit(path, body, self._on_verdict, give_up_at=until)
+
+    def _give_up_at(self) -> float | None:
+        """When a checkpoint is handed over in the response instead.
+
+        Early enough for the function to reach its next step, whose plan goes with it; after the
+        deadline, half of the margin is left for the answer.
+        """
+        deadline = self.execution.deadline
+        if deadline.ends_at == inf:
+            return None
+        soft = deadline.soft_at(0)
+        if time.monotonic() < soft:
+            return soft
+        return (deadline.ends_at + min(deadline.kill_at, deadline.ends_at + CUT_MOST)) / 2
 
     def _on_verdict(self, verdict: Verdict, detail: str) -> None:
         with self.lock:
@@ -174,6 +187,35 @@ class Session:
         left = self.execution.deadline.kill_at - time.monotonic()
         return min(max(left * CUT_SHARE, CUT_LEAST), CUT_MOST)
 
+    def unwind_limit(self) -> float:
+        """Seconds that user code gets for its `finally` blocks."""
+        left = self.execution.deadline.kill_at - time.monotonic()
+        return min(UNWIND_LIMIT, max(left, 2 * CUT_LEAST) / 2)
+
+    def leave_behind(self, count: int) -> None:
+        """`count` pieces of user code could not be stopped; a server goes on without them."""
+        from onward.execution.abandoned import abandoned
+        from onward.logs import runtime
+
+        abandoned.add(count)
+        runtime.error(
+            "%d piece(s) of code of function %s could not be stopped and were left behind; the"
+            " process stops taking calls at %d of them. [run %s]",
+            count,
+            self.function_id,
+            abandoned.limit,
+            self.run_id,
+        )
+
+    def broken(self, error: Exception) -> Response:
+        """The answer to a defect of Onward's own: better an error than a caller that waits."""
+        from onward.logs import runtime
+
+        runtime.exception("Onward failed in run %s", self.run_id, exc_info=error)
+        self.core.abandon()
+        info = ErrorInfo("OnwardDefect", f"Onward itself failed: {type(error).__name__}: {error}")
+        return function_error(info, retriable=True)
+
     def log_notices(self) -> None:
         """Log what the core noticed. The lock is held."""
         if self.core.notices:
@@ -206,10 +248,10 @@ class Session:
     def body_returned(self, call: StepCall, value: Any, started_ns: int, begun: float) -> None:
         """A body returned: settle its result."""
         ticket: Ticket = call.token
-        self.observe(call, "end")
         try:
+            self.observe(call, "end")
             data, value = ticket.codec.settle(value, ticket.where(call))
-        except OnwardError as error:
+        except Exception as error:  # noqa: BLE001 - values run their own code when they are compared
             self.body_failed(call, error, started_ns, begun)
             return
         now = time.monotonic()
@@ -241,63 +283,26 @@ class Session:
 
     def function_returned(self, value: Any) -> None:
         """The function returned: settle the run's result."""
-        where = f"the result of function {self.execution.function.id!r}"
+        function = self.execution.function
+        if isinstance(value, Coroutine):
+            value.close()
+            message = (
+                f"The function {function.id!r} is not async, but calling it gave a coroutine: a"
+                " decorator hides an async function. Make the decorator's wrapper async."
+            )
+            self.function_raised(ConfigurationError(message))
+            return
         try:
-            data, _ = codec_of(self.execution.function.handler).settle(value, where)
-        except OnwardError as error:
+            data, _ = codec_of(function.handler).settle(value, f"the result of {function.id!r}")
+        except Exception as error:  # noqa: BLE001 - values run their own code when they are compared
             self.function_raised(error)
             return
         with self.lock:
-            self.core.returned(data)
+            if not self.core.over:
+                self.core.returned(data)
 
     def function_raised(self, error: BaseException) -> None:
         """The function raised."""
         with self.lock:
-            self.core.raised(failure_of(error))
-
-
-def failure_of(error: BaseException) -> Failure:
-    """How a raised exception is reported."""
-    stack = _user_stack(error)
-    if isinstance(error, StepError):
-        info = ErrorInfo(error.name, error.message, error.stack or stack)
-        return Failure(info, retriable=False)
-    info = ErrorInfo(type(error).__name__, str(error), stack)
-    if isinstance(error, RetryAfterError):
-        return Failure(info, retry_after=_seconds_until(error.retry_after))
-    final = isinstance(error, (NonRetriableError, StepUsageError)) or (
-        isinstance(error, OnwardError) and not error.retriable
-    )
-    return Failure(info, retriable=not final)
-
-
-def _user_stack(error: BaseException) -> str:
-    """The traceback of `error` without Onward's own frames."""
-    import traceback
-
-    told: traceback.TracebackException | None = traceback.TracebackException.from_exception(error)
-    shown = told
-    while told is not None:
-        frames = [frame for frame in told.stack if not frame.filename.startswith(_OWN_CODE)]
-        told.stack = traceback.StackSummary.from_list(frames)
-        told = told.__cause__ or told.__context__
-    return "".join(shown.format()) if shown is not None else ""
-
-
-def _seconds_until(value: object) -> int | None:
-    """Whole seconds for `RetryAfterError.retry_after`; None, the default delay, for nonsense."""
-    from datetime import UTC, datetime
-
-    from onward.core.durations import parse_duration
-    from onward.errors import DurationError
-
-    try:
-        if isinstance(value, datetime):
-            aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-            return bounded_retry_after((aware - datetime.now(UTC)).total_seconds())
-        return bounded_retry_after(parse_duration(value, what="retry_after"))
-    except DurationError as error:
-        from onward.logs import runtime
-
-        runtime.warning("RetryAfterError: %s The default delay is used.", error)
-        return None
+            if not self.core.over:
+                self.core.raised(failure_of(error))

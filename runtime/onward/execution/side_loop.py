@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError
+from concurrent.futures import Future
 from contextvars import copy_context
 from typing import Any
 
@@ -28,34 +28,35 @@ def _side_loop() -> asyncio.AbstractEventLoop:
 
 
 def run_on_side_loop(
-    coroutine: Coroutine[Any, Any, Any], stoppable: Callable[[Callable[[], object]], None]
+    coroutine: Coroutine[Any, Any, Any],
+    *,
+    stoppable: Callable[[Callable[[], object]], None],
+    stopped: Callable[[], bool],
 ) -> Any:
     """The result of `coroutine`, in the caller's context.
 
-    `stoppable` gets what stops it; it then raises `BodyCut`.
+    `stoppable` gets what stops it, `stopped` says whether that was meant: then it raises `BodyCut`.
     """
-    import concurrent.futures
-
     loop = _side_loop()
     variables = copy_context()
-    done: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    done: Future[Any] = Future()
+
+    async def settle() -> None:
+        """Whatever the body raises is its outcome, and must not end the loop."""
+        try:
+            done.set_result(await coroutine)
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller
+            done.set_exception(error)
 
     def start() -> None:
-        task = loop.create_task(coroutine, context=variables)
-        task.add_done_callback(lambda _: _settle(task, done))
+        task = loop.create_task(settle(), context=variables)
+        done.add_done_callback(lambda _: task)  # the loop itself keeps no task alive
         stoppable(lambda: loop.call_soon_threadsafe(task.cancel))
 
     loop.call_soon_threadsafe(start)
     try:
         return done.result()
-    except CancelledError:
-        raise BodyCut from None
-
-
-def _settle(task: asyncio.Task[Any], done: Any) -> None:
-    if task.cancelled():
-        done.set_exception(CancelledError())
-    elif (error := task.exception()) is not None:
-        done.set_exception(error)
-    else:
-        done.set_result(task.result())
+    except asyncio.CancelledError:
+        if stopped():
+            raise BodyCut from None
+        raise

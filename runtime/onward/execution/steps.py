@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextvars import Context as Variables
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
@@ -26,6 +26,25 @@ if TYPE_CHECKING:
 current_step: ContextVar[tuple[str, str, str] | None] = ContextVar("onward_step", default=None)
 
 
+def outside_steps() -> Variables:
+    """A copy of the current context in which no step's body runs: a function begins there."""
+    variables = copy_context()
+    if current_step.get() is not None:
+        variables.run(current_step.set, None)
+    return variables
+
+
+def refuse_inside_a_step(what: str) -> None:
+    """Raise StepUsageError when a step's body runs here: steps do not nest."""
+    inside = current_step.get()
+    if inside is not None:
+        msg = (
+            f"{what} was called inside the step {inside[0]!r}. Steps do not nest: call it from the"
+            " function, after that step, or make it plain code of that step."
+        )
+        raise StepUsageError(msg)
+
+
 @dataclass(slots=True)
 class Ticket:
     """What a driver needs to run a call's body: the core never looks at it."""
@@ -36,7 +55,6 @@ class Ticket:
     codec: Codec = PLAIN
     variables: Variables | None = None
     waiter: Any = None
-    task: Any = None
 
     def where(self, call: StepCall) -> str:
         """How errors name the step."""
@@ -62,13 +80,7 @@ class StepMaker:
         if not isinstance(id_, str) or not id_:
             msg = f"{id_!r} is not a step id. Give each step a text of its own, such as 'charge'."
             raise StepUsageError(msg)
-        inside = current_step.get()
-        if inside is not None:
-            msg = (
-                f"The step {id_!r} was called inside the step {inside[0]!r}. Steps do not nest:"
-                " call it from the function, after that step, or make it plain code of that step."
-            )
-            raise StepUsageError(msg)
+        refuse_inside_a_step(f"The step {id_!r}")
         return StepCall(code, id_, token=ticket, **options)
 
     def run(
@@ -95,12 +107,11 @@ class StepMaker:
             msg = f"retry_in_place of step {id_!r} is {in_place!r}. Write how often, from 0."
             raise StepUsageError(msg)
         ticket = Ticket(body, args, kwargs, codec_of(body), copy_context())
-        key = getattr(body, "__code__", None) or getattr(body, "func", body)
         return self._call(
             Opcode.STEP_RUN,
             id_,
             ticket,
-            callable_key=id(key),
+            callable_key=_callable_key(body),
             barrier=bool(options["barrier"]),
             in_place_left=in_place,
             **settings,
@@ -164,3 +175,14 @@ def _instant(id_: str, until: object) -> str:
     if not isinstance(until, datetime) or until.tzinfo is None:
         raise StepUsageError(f"sleep_until {id_!r} got {until!r}. {fix}")
     return until.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _callable_key(body: object) -> Hashable:
+    """What bodies have in common whose durations predict each other: where their code stands."""
+    while hasattr(body, "func") and hasattr(body, "keywords"):
+        body = body.func
+    code = getattr(body, "__code__", None)
+    if code is not None:
+        return code.co_filename, code.co_firstlineno
+    kind = body if hasattr(body, "__qualname__") else type(body)
+    return getattr(kind, "__module__", ""), getattr(kind, "__qualname__", "")
