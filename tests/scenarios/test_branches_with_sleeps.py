@@ -28,7 +28,7 @@ def test_each_step_once(world: World, checkpointing: Any) -> None:
             return await ctx.step.run("Y", same, "y")
 
         async def third() -> str:
-            await ctx.step.sleep("wait", "600ms")
+            await ctx.step.sleep("wait", "400ms")
             return "w"
 
         return await asyncio.gather(first(), second(), third())
@@ -43,7 +43,7 @@ def test_each_step_once(world: World, checkpointing: Any) -> None:
             return ctx.step.run("Y", same, "y")
 
         def third() -> str:
-            ctx.step.sleep("wait", "600ms")
+            ctx.step.sleep("wait", "400ms")
             return "w"
 
         return ctx.step.gather(first, second, third)

@@ -173,6 +173,7 @@ class World:
         self._confirmed: dict[str, Any] = {}
         self._calls = 0
         self._abandoned = abandoned.count
+        self._http = HttpInvoker(self.platform.asgi.url + PATH)
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._ledger = threading.Lock()
         self._orchestrator: Orchestrator | None = None
@@ -272,6 +273,7 @@ class World:
         """Stop the orchestrator."""
         if self._orchestrator is not None:
             self.platform.loops.run(self._orchestrator.stop())
+            self.platform.loops.run(self._http.aclose())
         if self.app is not None:
             self.app.channel.close()
 
@@ -292,11 +294,7 @@ class World:
         if self.entry == "lambda":
             answer = await self._on_main_thread(function_id, target, request)
         else:
-            invoker = HttpInvoker(self.platform.asgi.url + PATH)
-            try:
-                answer = await invoker.invoke(function_id, target, request, timeout=timeout)
-            finally:
-                await invoker.aclose()
+            answer = await self._http.invoke(function_id, target, request, timeout=timeout)
         self._answered(request, target, answer)
         return answer
 
