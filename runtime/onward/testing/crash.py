@@ -31,17 +31,21 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from onward.app import App, BodyEvent
 from onward.core.retry import Verdict
 
 if TYPE_CHECKING:
-    from http.client import HTTPConnection, HTTPResponse
+    from http.client import HTTPResponse
 
     from onward.transport.channel import Channel
 
 CRASH_AT = "ONWARD_CRASH_AT"
 CRASH_TRACE = "ONWARD_CRASH_TRACE"
+
+#: What the addresses of checkpoints have in common (recorded).
+_CHECKPOINTS = "/v1/checkpoint/"
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -125,7 +129,7 @@ def read_trace(path: str | Path) -> list[Reached]:
 def watch_function(app: App, served: Asgi, points: CrashPoints) -> Asgi:
     """`served`, the ASGI entry of `app`, with crash points around what this process does.
 
-    It wraps the checkpoint channel of the whole process, so call it once.
+    It wraps the checkpoint channel and HTTP client of the whole process, so call it once.
     """
     app.body_observers.append(lambda event: _at_body(points, event))
     _watch_channel(points)
@@ -144,9 +148,7 @@ def step_names(ops: Iterable[Mapping[str, Any]]) -> list[str]:
 def _watch_channel(points: CrashPoints) -> None:
     from onward.transport.channel import Channel
 
-    submit, connect = Channel.submit, Channel._connect  # noqa: SLF001 - watched from outside
-    post = Channel._post  # noqa: SLF001 - watched from outside
-    on_its_way: dict[Channel, list[str]] = {}
+    submit = Channel.submit
 
     def submitting(
         self: Channel,
@@ -168,24 +170,32 @@ def _watch_channel(points: CrashPoints) -> None:
         submit(self, path, body, told, give_up_at=give_up_at)
         points.reach("checkpoint.submitted", *names)
 
-    def posting(self: Channel, job: Any, fields: dict[str, str]) -> tuple[int, str]:
-        on_its_way[self] = step_names(json.loads(job.body)["steps"])
-        return post(self, job, fields)
-
-    def connecting(self: Channel) -> HTTPConnection:
-        connection = connect(self)
-        read = connection.getresponse
-
-        def reading() -> HTTPResponse:
-            points.reach("checkpoint.sent", *on_its_way[self])
-            return read()
-
-        connection.getresponse = reading  # type: ignore[method-assign]
-        return connection
-
     Channel.submit = submitting  # type: ignore[method-assign]
-    Channel._post = posting  # type: ignore[method-assign]  # noqa: SLF001 - as above
-    Channel._connect = connecting  # type: ignore[method-assign]  # noqa: SLF001 - as above
+    _watch_connections(points)
+
+
+def _watch_connections(points: CrashPoints) -> None:
+    """Between a checkpoint's request and its answer, on whichever connection it is made."""
+    from http.client import HTTPConnection
+
+    request, read = HTTPConnection.request, HTTPConnection.getresponse
+    on_its_way: WeakKeyDictionary[HTTPConnection, list[str]] = WeakKeyDictionary()
+
+    def requesting(
+        self: HTTPConnection, method: str, url: str, body: Any = None, *args: Any, **options: Any
+    ) -> None:
+        on_its_way.pop(self, None)
+        if _CHECKPOINTS in url:
+            on_its_way[self] = step_names(json.loads(body)["steps"])
+        request(self, method, url, body, *args, **options)
+
+    def reading(self: HTTPConnection) -> HTTPResponse:
+        if self in on_its_way:
+            points.reach("checkpoint.sent", *on_its_way[self])
+        return read(self)
+
+    HTTPConnection.request = requesting  # type: ignore[method-assign]
+    HTTPConnection.getresponse = reading  # type: ignore[method-assign]
 
 
 def _watch_calls(served: Asgi, points: CrashPoints) -> Asgi:
