@@ -251,7 +251,7 @@ class Session:
         try:
             self.observe(call, "end")
             data, value = ticket.codec.settle(value, ticket.where(call))
-        except Exception as error:  # noqa: BLE001 - values run their own code when they are compared
+        except BaseException as error:  # noqa: BLE001 - values may run any code of users' own
             self.body_failed(call, error, started_ns, begun)
             return
         now = time.monotonic()
@@ -294,7 +294,7 @@ class Session:
             return
         try:
             data, _ = codec_of(function.handler).settle(value, f"the result of {function.id!r}")
-        except Exception as error:  # noqa: BLE001 - values run their own code when they are compared
+        except BaseException as error:  # noqa: BLE001 - values may run any code of users' own
             self.function_raised(error)
             return
         with self.lock:

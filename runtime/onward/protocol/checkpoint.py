@@ -25,7 +25,7 @@ def encode_error(error: ErrorInfo) -> dict[str, Any]:
 def encode_op(op: Op) -> str:
     """One op as JSON text. Written out by hand: `data` is JSON already and is not encoded twice.
 
-    An op without a name is none of a step's (`RunComplete`, `None`) and has no more than its result.
+    An op without a name is none of a step's (`RunComplete`, `None`): it has its result alone.
     """
     parts = [f'{{"id":"{op.id}","op":"{op.code.value}"']
     if op.name:
