@@ -55,9 +55,9 @@ def test_a_failed_branch_cancels_its_group(async_world: World) -> None:
 
     async def in_async(ctx: Context) -> str:
         async def sibling() -> None:
+            await ctx.step.run("sibling", same, 1)
             try:
-                await ctx.step.run("sibling", same, 1)
-                await ctx.step.run("later", same, 2)
+                await asyncio.sleep(30)
             except asyncio.CancelledError:
                 seen.append("cancelled")
                 raise
@@ -75,7 +75,7 @@ def test_a_failed_branch_cancels_its_group(async_world: World) -> None:
     run = async_world.run()
     assert run.result == "step 'bad': ValueError: bad"
     assert run.starts["bad"] == 1
-    assert seen
+    assert "cancelled" in seen
 
 
 def test_as_completed(async_world: World) -> None:
