@@ -147,16 +147,16 @@ class Channel:
     def _work(self) -> None:
         post = Post(self._base_url, self._keys, self._sdk)
         while (job := self._next()) is not None:
-            self._settle(job, post)
+            status, detail, key = post.attempt(job)
+            if status is not None:
+                self.round_trip = smoothed(self.round_trip, post.spent)
             with self._ready:
-                self._idle += 1
+                self._idle += 1  # before what follows submits the next job, which needs no new lane
+            self._settle(job, status, detail, key)
         post.drop()
 
-    def _settle(self, job: _Job, post: Post) -> None:
-        """One try, and what follows from it."""
-        status, detail, key = post.attempt(job)
-        if status is not None:
-            self.round_trip = smoothed(self.round_trip, post.spent)
+    def _settle(self, job: _Job, status: int | None, detail: str, key: str | None) -> None:
+        """What follows from one try."""
         verdict = classify(status, detail)
         delay = backoff(job.tries, random.random())  # noqa: S311 - jitter
         if verdict is Verdict.BAD_KEY:

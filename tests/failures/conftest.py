@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from onward.core import retry
+from onward.transport import channel
+from tests.support.entry_fixtures import (
+    api,
+    asgi,
+    asgi_server,
+    clean_environment,
+    closed_channels,
+    driver,
+    entry,
+    vercel,
+)
+
+__all__ = [
+    "api",
+    "asgi",
+    "asgi_server",
+    "clean_environment",
+    "closed_channels",
+    "driver",
+    "entry",
+    "vercel",
+]
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries come sooner, and an answer that does not come is given up sooner."""
+    monkeypatch.setattr(retry, "BACKOFF_BASE", 0.005)
+    monkeypatch.setattr(channel, "TRY_TIMEOUT", 0.1)
+
+
+@pytest.fixture
+def short_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no deadline bounds retries, they end soon."""
+    monkeypatch.setattr(channel, "RETRY_BUDGET", 0.08)
