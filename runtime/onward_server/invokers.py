@@ -269,7 +269,9 @@ class LambdaInvoker:
         if response.status_code != 200:  # noqa: PLR2004 - the API answers 200 to every invocation
             raise InvokeError(
                 f"{url} answered HTTP {response.status_code}: {response.text[:200]!r}. The runtime"
-                " ended without an answer, or the function is not deployed there."
+                " ended without an answer, or the function is not deployed there. (The runtime"
+                " interface emulator knows its one function as `function`: end the lambda:// URL"
+                " with &function=function.)"
             )
         failed = response.headers.get("x-amz-function-error")
         return lambda_answer(response.content, failed, self.name)

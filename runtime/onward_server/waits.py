@@ -22,7 +22,7 @@ def pending_of(op: WireOp, now_ms: int) -> Pending:
     """
     if op.code == Opcode.SLEEP:
         due = _due(op, op.opts.get("duration") or op.name, "its duration", now_ms)
-        return Pending(op.id, op.code, op.race, due_ms=due)
+        return Pending(op.id, op.code, op.race, due_ms=due, event=op.label)
     event = str(op.opts.get("event") or op.name)
     condition = str(op.opts.get("if") or "")
     if condition:
