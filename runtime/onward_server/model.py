@@ -66,8 +66,8 @@ class Pending:
     """An op that was reported and has no result yet: a planned step, a sleep, a wait.
 
     `race`: its result makes a call at once; without it, only the last of several does.
-    `due_ms` is when a sleep ends or a wait times out (0: never). `event` is what a wait waits for, or
-    a sleep's name. `condition` is a wait's `if`.
+    `due_ms` is when a sleep ends or a wait times out (0: never). `event` is what a wait waits
+    for, or a sleep's name. `condition` is a wait's `if`.
     """
 
     id: str

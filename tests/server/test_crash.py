@@ -202,7 +202,7 @@ def test_it_ends_by_a_signal_and_says_what_is_wrong(tmp_path: Path) -> None:
         timeout=HANGS_AFTER_S,
     )
     assert second.returncode == 1
-    assert f"Cannot listen on 127.0.0.1:{port}" in second.stderr
+    assert f"Port {port} on 127.0.0.1 is in use" in second.stderr
     running.process.terminate()
     assert running.process.wait(timeout=HANGS_AFTER_S) == 0
     running.kill()
