@@ -44,6 +44,9 @@ QUICK: dict[str, Any] = {
     "synchronous": "OFF",
 }
 
+#: What a checkpoint repeats of its call.
+HEAD = ("run_id", "fn_id", "qi_id", "request_id", "generation_id")
+
 #: What an injected fault answers: status and body. None: the orchestrator answers.
 Fault = Callable[[dict[str, Any]], tuple[int, Any] | None]
 
@@ -55,6 +58,7 @@ class Checkpoint:
     request_id: str
     ops: list[dict[str, Any]]
     status: int
+    head: dict[str, Any]
 
     @property
     def steps(self) -> list[str]:
@@ -321,7 +325,9 @@ class World:
     def _answered(self, request: dict[str, Any], target: str, answer: Answer) -> None:
         own = [c for c in self.checkpoints if c.request_id == request["ctx"]["request_id"]]
         kind = {200: "result", 206: ""}.get(answer.status, "error")
+        call = {key: request["ctx"][key] for key in HEAD}
         try:
+            assert all(c.head == call for c in own), f"not the call's own: {own} {call}"
             if answer.status == 206:
                 ops = json.loads(answer.body)
                 refused = any(checkpoint.status != 200 for checkpoint in own)
@@ -376,7 +382,8 @@ class World:
 
     def _checkpointed(self, body: dict[str, Any], status: int) -> None:
         ops = body["steps"]
-        checkpoint = Checkpoint(body["request_id"], ops, status)
+        head = {key: body[key] for key in HEAD}
+        checkpoint = Checkpoint(body["request_id"], ops, status, head)
         self.checkpoints.append(checkpoint)
         if self.on_checkpoint is not None:
             self.on_checkpoint(checkpoint)
