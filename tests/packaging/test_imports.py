@@ -96,6 +96,7 @@ onward.core.situation
 onward.core.values
 onward.execution
 onward.execution.engine
+onward.execution.failing
 onward.execution.session
 onward.execution.steps
 onward.execution.watch
