@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Container, Hashable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -35,7 +35,8 @@ class StepCall:
     """One call of a step.
 
     `callable_key` groups bodies whose durations predict each other. `expected` and `timeout` are in
-    seconds; `started_at`, `not_before` (of an in-place retry) and `wakes_at` (of
+    seconds; `tries` counts failures in place, `overdue`: the body could not be stopped at its
+    timeout. `started_at`, `not_before` (of an in-place retry) and `wakes_at` (of
     a relative sleep) are instants on the driver's monotonic clock. `token` is the driver's own.
     """
 
@@ -49,6 +50,8 @@ class StepCall:
     timeout: float | None = None
     barrier: bool = False
     in_place_left: int = 0
+    tries: int = 0
+    overdue: bool = False
     token: Any = None
     index: int = 0
     id: str = ""
@@ -88,13 +91,21 @@ class StepIds:
         self._seen: dict[str, tuple[int, Hashable]] = {}
         self._warned: set[str] = set()
 
-    def assign(self, call: StepCall) -> str | None:
-        """Give `call` its index and wire id. Returns a warning where the order is not certain."""
+    def assign(self, call: StepCall, taken: Container[str] = ()) -> str | None:
+        """Give `call` its index and wire id. Returns a warning where the order is not certain.
+
+        `taken`: wire ids that are in use. The second `a` has that of a step called `a:1`; if there
+        is one, it gets the next that is free.
+        """
         count, branch = self._seen.get(call.user_id, (0, call.branch))
-        self._seen[call.user_id] = (count + 1, branch)
-        call.index = count
+        repeats = count > 0
         call.id = hash_step(call.user_id, count)
-        if count == 0 or branch == call.branch or call.user_id in self._warned:
+        while call.id in taken:
+            count += 1
+            call.id = hash_step(call.user_id, count)
+        call.index = count
+        self._seen[call.user_id] = (count + 1, branch)
+        if not repeats or branch == call.branch or call.user_id in self._warned:
             return None
         self._warned.add(call.user_id)
         return (

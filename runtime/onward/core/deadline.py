@@ -98,7 +98,11 @@ def deadline_of(
 
 
 class Durations:
-    """How long bodies took, by callable: what the next one of the same callable may need."""
+    """How long bodies took, by callable: what the next one of the same callable may need.
+
+    It lives as long as the process: a warm invocation knows what an earlier one saw. A shorter body
+    halves what a longer one has left behind, so that one slow body is soon forgotten.
+    """
 
     __slots__ = ("_longest",)
 
@@ -107,8 +111,8 @@ class Durations:
 
     def saw(self, key: Hashable, seconds: float) -> None:
         """A body of the callable `key` took `seconds`."""
-        if seconds > self._longest.get(key, -1.0):
-            self._longest[key] = seconds
+        longest = self._longest.get(key, 0.0)
+        self._longest[key] = seconds if seconds > longest else (longest + seconds) / 2
 
     def expected(self, key: Hashable) -> float | None:
         """Seconds to reckon with, or None for a callable never seen."""

@@ -23,6 +23,9 @@ from onward.core.response import Response
 #: How long, in seconds, a branch that awaits something outside of steps is waited for.
 OUTSIDE_GRACE = 0.02
 
+#: How long, in seconds, a targeted call waits in the same way for the step that it asks for.
+TARGET_GRACE = 10.0
+
 #: Results that ride with `RunComplete` instead of a checkpoint of their own: at most so many.
 RIDE_ALONG = 100
 
@@ -42,6 +45,7 @@ class Invocation(Record):
         """
         if self._answered:
             return None
+        self._looked_at = now
         if self._gone:
             return self._respond(answers.over(self._at.request_id))
         if cut := self._cut_overdue(now):
@@ -63,6 +67,7 @@ class Invocation(Record):
         """A flush whose time has come. A watchdog may ask for it while user code is not idle."""
         if self._answered or self._single or self._unconfirmable is not None:
             return None
+        self._looked_at = now
         self._absorb(now)
         buffer = self._buffer
         if buffer.in_flight or not buffer.waiting:
@@ -81,22 +86,26 @@ class Invocation(Record):
         return self._send() if ready else None
 
     def next_wake(self) -> float:
-        """When `advance` has to be asked again although nothing was reported; `inf` for never."""
+        """When `advance` has to be asked again although nothing was reported; `inf` for never.
+
+        Always later than the last time that it was asked.
+        """
         if self._answered:
             return inf
-        deadline = self._at.deadline
-        times = [self._grace_at, self._buffer.due_at()]
+        deadline, buffer = self._at.deadline, self._buffer
+        times = [self._grace_at]
         if not self._cutting:
             times.append(deadline.ends_at)
-        if self._buffer.waiting and not self._buffer.in_flight and not self._single:
-            times.append(deadline.soft_at(self._buffer.bytes))
-        times += [
-            call.started_at + call.timeout
-            for call in self._running.values()
-            if call.timeout is not None and call.sequence not in self._cutting
-        ]
-        times += [call.not_before for call in self._open.values() if call.not_before > 0]
-        return min(times)
+        if buffer.waiting and not self._single:
+            times.append(buffer.due_at())
+            if not buffer.in_flight:
+                times.append(deadline.soft_at(buffer.bytes))
+        if self._running:
+            running = (c for c in self._running.values() if c.sequence not in self._cutting)
+            times.extend(map(self._times_out_at, running))
+        if self._open:
+            times.extend(c.not_before for c in self._open.values() if c.not_before > 0)
+        return min((time for time in times if time > self._looked_at), default=inf)
 
     def _blocked_by_checkpoint(self) -> bool:
         if not self._buffer.in_flight:
@@ -133,11 +142,17 @@ class Invocation(Record):
         due = tuple(
             call
             for call in self._running.values()
-            if call.sequence not in self._cutting
-            and (late or (call.timeout is not None and now >= call.started_at + call.timeout))
+            if call.sequence not in self._cutting and (late or now >= self._times_out_at(call))
         )
         self._cutting.update(call.sequence for call in due)
         return Cut(due) if due else None
+
+    @staticmethod
+    def _times_out_at(call: StepCall) -> float:
+        """When the body's own timeout comes; `inf` for never, or not again."""
+        if call.timeout is None or call.overdue:
+            return inf
+        return call.started_at + call.timeout
 
     def _hang(self) -> Action | None:
         if self._buffer.in_flight:
@@ -169,6 +184,8 @@ class Invocation(Record):
         waiting = self._buffer.waiting
         riding = self._buffer.bytes + len(result)
         small = len(waiting) <= RIDE_ALONG and riding <= FLUSH_BYTES and not self._singly
+        if self._running and not self._at.abandons:
+            small = False  # a body that cannot be stopped would take the response with it
         if (
             small
             or not waiting
@@ -178,11 +195,13 @@ class Invocation(Record):
         return self._answer(answers.run_complete(result))
 
     def _deliver(self, now: float, busy: Callable[[], bool]) -> Deliver | None:
+        if self._committed:
+            return None
         if self._replay.waiting and (
             self._replay.in_order or not self._wait_for_outside(now, busy)
         ):
             return self._deliver_memo()
-        if self._replay.waiting or self._first_frontier_only:
+        if self._replay.waiting or (self._first_frontier_only and self._unconfirmable is None):
             return None
         while self._live:
             call = self._live.popleft()
@@ -204,22 +223,26 @@ class Invocation(Record):
         value = memo.raw if call.code is Opcode.WAIT_FOR_EVENT else memo.value
         return Deliver(call, value, failure, memoized=True)
 
-    def _wait_for_outside(self, now: float, busy: Callable[[], bool]) -> bool:
+    def _wait_for_outside(
+        self, now: float, busy: Callable[[], bool], grace: float = OUTSIDE_GRACE
+    ) -> bool:
         if self._grace_at == inf and not busy():
             return False
         if self._grace_at == inf:
-            self._grace_at = now + OUTSIDE_GRACE
+            self._grace_at = now + grace
         return now < self._grace_at
 
     def _frontier(self, now: float, busy: Callable[[], bool]) -> Action | None:
         """Nothing is left to deliver: report, answer, plan or start."""
-        if self._replay.waiting:
+        if self._replay.waiting and not self._committed:
             return None
+        self._past_replay = True
         orchestrated = any(call.orchestrated for call in self._open.values())
         failure = self._first_failure(orchestrated=orchestrated)
-        if failure is not None or self._frontier_done:
-            if self._running:
-                return None
+        if failure is not None or self._frontier_begun:
+            more = None if failure or orchestrated else self._rest_of_frontier(now)
+            if more or self._running:
+                return more
             return self._report(failure) if failure else self._after_frontier()
         if self._at.targeted:
             return self._target(now, busy)
@@ -232,15 +255,33 @@ class Invocation(Record):
         return self._start(now)
 
     @property
-    def _frontier_done(self) -> bool:
-        """Whether the only steps that this invocation may run have been started."""
-        return self._first_frontier_only and self._started > 0 and not self._failed
+    def _frontier_begun(self) -> bool:
+        """Whether this invocation may only end what it has begun."""
+        begun = bool(self._running) or self._progress
+        return self._first_frontier_only and begun and not self._failed
+
+    @property
+    def _committed(self) -> bool:
+        """Whether this call answers for one step alone, and has begun it."""
+        if not self._single:
+            return False
+        tries_again = any(call.not_before > 0 for call in self._open.values())
+        return self._frontier_begun or tries_again or bool(self._failed)
+
+    def _rest_of_frontier(self, now: float) -> Action | None:
+        """The next step of the only frontier that this invocation may run."""
+        if self._single or self._plans() or self._unconfirmable is not None:
+            return None
+        return self._start_next(now)
 
     def _first_failure(self, *, orchestrated: bool) -> StepCall | None:
-        """The failed step to report. Beside orchestrated ops a retriable one is planned instead."""
+        """The failed step to report.
+
+        Beside orchestrated ops a retriable one is planned instead, unless it was asked for.
+        """
+        planned = orchestrated and not self._at.targeted
         for _, call in sorted(self._failed.items()):
-            planned = orchestrated and call.op is not None and call.op.code is Opcode.STEP_ERROR
-            if not planned:
+            if not planned or (call.op is not None and call.op.code is Opcode.STEP_FAILED):
                 return call
         return None
 
@@ -255,7 +296,8 @@ class Invocation(Record):
     def _after_frontier(self) -> Action | None:
         """The first frontier is done: its result resets the attempt counter, then go on."""
         waiting = self._buffer.waiting
-        if not self._buffer.confirmed and len(waiting) == 1:
+        fits_alone = len(waiting) == 1 and waiting[0].size <= planning.RESPONSE_LIMIT
+        if fits_alone and not self._buffer.confirmed and not self._buffer.in_flight:
             op = answers.in_race_mode(waiting[0]) if self._at.targeted else waiting[0]
             return self._respond(answers.step_run(op))
         return self._answer(answers.continuation(self._at.request_id))
@@ -273,26 +315,36 @@ class Invocation(Record):
         """A targeted call: run that step, whatever else is open."""
         target = self._calls.get(self._at.target)
         if target is not None and target.sequence in self._open:
-            return self._begin(target, now)
+            if target.orchestrated:  # the function was changed: that id is no step any more
+                return self._plan(now)
+            return self._begin(target, now) if target.not_before <= now else None
         memo = self._at.journal.get(self._at.target)
         if memo is not None:
             return self._respond(planning.again(target, memo))
-        if self._running or self._wait_for_outside(now, busy) or not self._open:
+        if self._running or not self._open:
             return None
-        if target is not None:
+        if target is None and self._wait_for_outside(now, busy, TARGET_GRACE):
+            return None
+        if target is not None or self._branch_lost:  # it lost, perhaps before it got to the step
             return self._respond(answers.over(self._at.request_id))
         names = ", ".join(repr(call.user_id) for call in self._open.values())
         return self._function_error(failures.step_not_found(self._at.target, names))
 
     def _start(self, now: float) -> Action | None:
+        if start := self._start_next(now):
+            return start
+        waits = self._running or self._buffer.in_flight
+        if waits or any(call.not_before > now for call in self._open.values()):
+            return None
+        return self._out_of_time(now)
+
+    def _start_next(self, now: float) -> Action | None:
         for call in self._open.values():
             if call.not_before <= now and self._may_start(call, now):
                 if call.barrier and self._buffer:
                     return None if self._buffer.in_flight else self._send()
                 return self._begin(call, now)
-        if self._running or any(call.not_before > now for call in self._open.values()):
-            return None
-        return self._out_of_time(now)
+        return None
 
     def _may_start(self, call: StepCall, now: float) -> bool:
         expected = call.expected
@@ -314,8 +366,13 @@ class Invocation(Record):
         """The deadline is here, or nothing fits before it."""
         if self._single and self._buffer.waiting:
             return self._after_frontier()
+        orchestrated = any(call.orchestrated for call in self._open.values())
+        if failure := self._first_failure(orchestrated=orchestrated):
+            return self._report(failure)
         if self._progress:
             return self._answer(answers.continuation(self._at.request_id))
+        if orchestrated and not self._at.targeted and not self._replay.waiting:
+            return self._plan(now)
         if self._cut:
             call = min(self._cut, key=lambda cut: cut.sequence)
             self._open.pop(call.sequence, None)
@@ -333,8 +390,10 @@ class Invocation(Record):
         if not finished:
             reason = self._unconfirmable or ""
             return self._function_error(failures.unconfirmable(waiting[0], reason))
-        call = wanted or next((c for c in self._open.values() if not c.orchestrated), None)
+        steps = sorted({**self._open, **self._failed}.items())
+        call = wanted or next((call for _, call in steps if not call.orchestrated), None)
         planned = None
-        if call is not None and len(finished) == len(waiting):
+        unseen = any(call.state is CallState.SETTLED for call in self._live)
+        if call is not None and len(finished) == len(waiting) and not unseen:
             planned = planning.planned(call, 0.0)
         return self._respond(answers.handover(finished, planned))

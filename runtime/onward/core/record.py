@@ -10,6 +10,7 @@ from onward.core.buffer import Buffer
 from onward.core.calls import CallState, Failure, StepCall, StepIds
 from onward.core.deadline import Durations, fits
 from onward.core.ops import Op, Opcode
+from onward.core.planning import RESPONSE_LIMIT
 from onward.core.replay import Replay
 from onward.core.retry import Verdict, backoff
 from onward.core.situation import DEFAULT_POLICY, Situation
@@ -17,6 +18,9 @@ from onward.errors import StepUsageError
 
 #: The orchestrator's limit on one result, in bytes (recorded: over about 4 MB answers 413).
 RESULT_LIMIT = 4_000_000
+
+#: The longest delay, in seconds, that a failed body waits to be tried again in place.
+IN_PLACE_LIMIT = 10.0
 
 #: The server's default limit of steps a run, and when to warn.
 STEP_LIMIT, STEP_WARNING = 1000, 800
@@ -49,8 +53,11 @@ class Record:
         self._answered = False
         self._unconfirmable: str | None = None
         self._draining = False
+        self._branch_lost = False
         self._grace_at = inf
+        self._looked_at = -inf
         self._started = 0
+        self._past_replay = False
         self._new_steps = 0
         self.notices: list[str] = []
 
@@ -72,7 +79,7 @@ class Record:
     @property
     def replaying(self) -> bool:
         """Whether user code has not got past the memoized results yet."""
-        return self._replay.delivered < len(self._at.journal) and not self._started
+        return self._replay.delivered < len(self._at.journal) and not self._past_replay
 
     def called(self, call: StepCall) -> None:
         """User code reached a step. Raises StepUsageError when no step can run any more."""
@@ -84,7 +91,7 @@ class Record:
                 " cancellation."
             )
             raise StepUsageError(msg)
-        warning = self._ids.assign(call)
+        warning = self._ids.assign(call, self._calls)
         if warning:
             self.notices.append(warning)
         call.sequence = len(self._calls)
@@ -96,6 +103,7 @@ class Record:
     def closed(self, call: StepCall) -> bool:
         """The branch that waits for `call` was cancelled. True: its body must be stopped."""
         was, call.state = call.state, CallState.CLOSED
+        self._branch_lost = True
         if was is CallState.OPEN:
             if self._open.pop(call.sequence, None) is None:
                 self._replay.withdraw(call)
@@ -119,8 +127,11 @@ class Record:
 
         False: the outcome came too late and is discarded.
         """
-        if len(data) > RESULT_LIMIT:
-            over = f"the limit of {RESULT_LIMIT:,}"
+        if call.overdue:
+            return self.failed(call, failures.step_timeout(call), now, started_ns, duration_ns)
+        limit = RESPONSE_LIMIT if self._single else RESULT_LIMIT
+        if len(data) > limit:
+            over = f"the limit of {limit:,}"
             failure = failures.result_too_large(call.user_id, len(data), over)
             return self.failed(call, failure, now, started_ns, duration_ns)
         if not self._claim(call, now):
@@ -147,10 +158,11 @@ class Record:
         """A body raised. False: the outcome came too late and is discarded."""
         if not self._claim(call, now):
             return False
-        delay = failure.retry_after or backoff(self._started, 0.5)
-        window = self._at.deadline
-        if failure.retriable and call.in_place_left and fits(window, now + delay, None):
+        delay = failure.retry_after or backoff(call.tries, 0.5)
+        soon = delay <= IN_PLACE_LIMIT and fits(self._at.deadline, now + delay, None)
+        if failure.retriable and call.in_place_left and soon:
             call.in_place_left -= 1
+            call.tries += 1
             call.not_before = now + delay
             self._reopen(call)
             return True
@@ -168,7 +180,7 @@ class Record:
         """A body was stopped, by its own timeout or by the deadline, or since all is answered."""
         if call.state is not CallState.RUNNING or self._answered:
             return
-        if now < self._at.deadline.ends_at:
+        if now < self._at.deadline.ends_at and call.timeout is not None:
             self.failed(call, failures.step_timeout(call), now)
             return
         self._claim(call, now)
@@ -176,17 +188,25 @@ class Record:
         self._cut.append(call)
 
     def stuck(self, call: StepCall, now: float) -> None:
-        """A body could not be stopped."""
+        """A body could not be stopped.
+
+        Where none may be left behind, its own timeout has to wait for it, up to the deadline.
+        """
+        if not self._at.abandons and now < self._at.deadline.ends_at:
+            call.overdue = True
+            self._cutting.discard(call.sequence)
+            return
         if not self._at.abandons:
             self._stuck = True
             return
+        call.in_place_left = 0  # another try would run beside the one that goes on
         self.was_cut(call, now)
 
     def returned(self, result: str) -> None:
         """The function returned; `result` is JSON text."""
-        too_large = len(result) > RESULT_LIMIT
+        too_large = len(result) > RESPONSE_LIMIT
         self._ended = (
-            failures.function_result_too_large(len(result), RESULT_LIMIT) if too_large else result
+            failures.function_result_too_large(len(result), RESPONSE_LIMIT) if too_large else result
         )
         if self._replay.never_called:
             self.notices.append(
@@ -267,6 +287,10 @@ class Record:
         """The orchestrator takes no result of this size: the step fails for good."""
         self._buffer.drop(op)
         call = self._calls[op.id]
+        if call in self._live:
+            self._live.remove(call)
+        if call.state is CallState.CLOSED:
+            return
         over = f"the orchestrator's limit ({detail or 'status 413'})"
         call.failure = failures.result_too_large(call.user_id, op.size, over)
         call.op = call.op_of(Opcode.STEP_FAILED, error=call.failure.error)

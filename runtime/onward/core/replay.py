@@ -15,12 +15,22 @@ class Replay:
     that were in a branch that lost a race.
     """
 
-    __slots__ = ("_cursor", "_journal", "_open", "_passed", "_warned", "delivered", "never_called")
+    __slots__ = (
+        "_cursor",
+        "_journal",
+        "_late",
+        "_open",
+        "_passed",
+        "_warned",
+        "delivered",
+        "never_called",
+    )
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._cursor = 0
         self._passed: set[int] = set()
+        self._late: set[int] = set()
         self._open: dict[int, StepCall] = {}
         self._warned = False
         self.delivered = 0
@@ -31,12 +41,17 @@ class Replay:
         if call.id not in self._journal:
             return False
         self.never_called -= 1
-        self._open[self._journal.position(call.id)] = call
+        position = self._journal.position(call.id)
+        self._open[position] = call
+        if position in self._passed:
+            self._late.add(position)
         return True
 
     def withdraw(self, call: StepCall) -> None:
         """The branch of `call` was cancelled before its turn."""
-        self._open.pop(self._journal.position(call.id), None)
+        position = self._journal.position(call.id)
+        self._open.pop(position, None)
+        self._late.discard(position)
 
     @property
     def waiting(self) -> bool:
@@ -46,18 +61,19 @@ class Replay:
     @property
     def in_order(self) -> bool:
         """Whether the next memo in recorded order can be delivered at once."""
-        return self._cursor in self._open
+        return bool(self._late) or self._cursor in self._open
 
     def next(self) -> tuple[StepCall, Memo, str | None] | None:
         """The next delivery and a warning, or None when no open call is memoized."""
         if not self._open:
             return None
-        position = self._cursor if self._cursor in self._open else min(self._open)
+        position = self._next_position()
         call = self._open.pop(position)
         warning = None
-        if position in self._passed:
+        if position in self._late:
+            self._late.discard(position)
             self._passed.discard(position)
-            warning = self._late(call)
+            warning = self._warn(call)
         else:
             self._passed.update(range(self._cursor, position))
             self._cursor = position + 1
@@ -67,7 +83,12 @@ class Replay:
         self.delivered += 1
         return call, self._journal.at(position), warning
 
-    def _late(self, call: StepCall) -> str | None:
+    def _next_position(self) -> int:
+        if self._late:
+            return min(self._late)
+        return self._cursor if self._cursor in self._open else min(self._open)
+
+    def _warn(self, call: StepCall) -> str | None:
         if self._warned:
             return None
         self._warned = True
