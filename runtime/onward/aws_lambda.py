@@ -75,7 +75,7 @@ def _drive(execution: Execution) -> WireResponse:
             return _process_loop().run_until_complete(engine.drive_async(execution))
         return engine.drive_blocking(execution)
     except Hung:
-        _wait_for_the_kill(execution)
+        _wait_for_the_kill()
         raise
 
 
@@ -95,16 +95,8 @@ def _process_loop() -> asyncio.AbstractEventLoop:
     return _loop
 
 
-def _wait_for_the_kill(execution: Execution) -> None:
+def _wait_for_the_kill() -> None:
     """Everything is flushed, but code that cannot be stopped would thaw in the next invocation."""
-    from onward.logs import runtime
-
-    runtime.error(
-        "A step's body could not be stopped at the deadline. Finished steps are safe. This"
-        " invocation does not answer, so that the platform ends the process and the attempt"
-        " counts. [run %s]",
-        execution.call.run_id,
-    )
     while True:
         time.sleep(1)
 

@@ -34,6 +34,8 @@ FAULTS = {
     "stored, then 503": UNAVAILABLE.stored(),
 }
 
+SOME = ["503", "reset", "truncated", "stored, then no answer"]
+
 MODES = {
     "1": onward.Checkpointing(),
     "3": onward.Checkpointing(buffered_steps=3),
@@ -46,8 +48,13 @@ UP_TO_THE_LAST = {"1": [OK] * 5, "3": [OK]}
 NAMES = ["s1", "s2", "s3", "s4", "s5", "s6"]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("mode", "fault"),
+    [
+        *(("1", fault) for fault in FAULTS),
+        *((mode, fault) for mode in ("3", "pipelined") for fault in SOME),
+    ],
+)
 def test_a_failure_at_first_and_in_the_middle_is_waited_out(
     entry: Entry, driver: str, mode: str, fault: str, api: CheckpointApi
 ) -> None:

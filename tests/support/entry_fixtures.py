@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from onward.execution import engine
 from onward.transport.channel import Channel
 from tests.support.checkpoint_api import CheckpointApi
 from tests.support.entries import AsgiEntry, AsgiServer, Entry, LambdaEntry
@@ -39,7 +40,8 @@ VARIABLES = (
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that the runtime reads is set."""
+    """Nothing that the runtime reads is set, and it has seen no body yet."""
+    monkeypatch.setattr(engine, "_durations", {})
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)

@@ -189,6 +189,7 @@ class AsyncDriver(Session):
         if self._decided.done():
             return
         if response is None:
+            self.hang()
             self._decided.set_exception(Hung())
         else:
             self._decided.set_result(response)
@@ -412,6 +413,7 @@ class AsyncDriver(Session):
             await asyncio.sleep(0.001)
         count = len(left) + len(self._threads())
         if count and not self.execution.abandons:
+            self.hang()
             raise Hung
         if count:
             self.leave_behind(count)

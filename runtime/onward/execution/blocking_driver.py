@@ -113,6 +113,7 @@ class BlockingDriver(Session):
         finally:
             self.close()
         if self._response is None or (self._branches and not self.execution.abandons):
+            self.hang()
             raise Hung
         return self._response
 
@@ -316,6 +317,8 @@ class BlockingDriver(Session):
 
         None: there is no response, the platform has to end the process. The lock is held.
         """
+        if response is None:
+            self.hang()
         self._response = response
         self._unwind_until = time.monotonic() + self.unwind_limit()
         for call in list(self._running):

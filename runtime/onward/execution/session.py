@@ -94,6 +94,7 @@ class Session:
         self.core = Invocation(execution.situation(), execution.durations)
         self.lock = threading.RLock()
         self._armed_at = inf
+        self._hangs = False
         self._begun_ms = time.time_ns() // 1_000_000
         _live.add(self)
 
@@ -204,6 +205,21 @@ class Session:
             count,
             self.function_id,
             abandoned.limit,
+            self.run_id,
+        )
+
+    def hang(self) -> None:
+        """This invocation will not answer: say why, once. Some code may never let it end."""
+        if self._hangs:
+            return
+        self._hangs = True
+        from onward.logs import runtime
+
+        runtime.error(
+            "Code of function %s could not be stopped at the deadline. Finished steps are safe."
+            " This invocation does not answer, so that the platform ends the process and the"
+            " attempt counts. [run %s]",
+            self.function_id,
             self.run_id,
         )
 
