@@ -30,12 +30,14 @@ LANES = 8
 #: How much of a refusal's text is kept.
 DETAIL_LENGTH = 500
 
-_LOOPBACK = ("127.", "localhost", "::1")
+_LOOPBACK = ("localhost", "::1")
 
 
 def is_loopback(host: str) -> bool:
     """Whether `host` is this machine: no proxy is ever used for it."""
-    return host.startswith(_LOOPBACK)
+    if host in _LOOPBACK or host.endswith(".localhost"):
+        return True
+    return host.startswith("127.") and host.replace(".", "").isdecimal()
 
 
 class Keys:
@@ -164,12 +166,17 @@ class Channel:
             delay = 0.0
         job.tries += 1
         again = time.monotonic() + delay
-        if verdict is not Verdict.TRY_AGAIN:
+        if verdict is Verdict.TRY_AGAIN:
+            if again < job.give_up_at:
+                self._push(job, again if delay else 0.0)
+                return
+            verdict = Verdict.UNCONFIRMED
+        try:
             job.done(verdict, detail)
-        elif again < job.give_up_at:
-            self._push(job, again if delay else 0.0)
-        else:
-            job.done(Verdict.UNCONFIRMED, detail)
+        except Exception as error:  # noqa: BLE001 - a defect there must not end the lane
+            from onward.logs import runtime
+
+            runtime.error("Onward failed after a checkpoint", exc_info=error)
 
 
 def smoothed(old: float, new: float) -> float:
@@ -227,7 +234,7 @@ class Post:
         from http.client import HTTPConnection, HTTPSConnection
         from urllib.parse import urlsplit
 
-        from onward.transport.proxies import proxy_for
+        from onward.transport.proxies import authorization_of, proxy_for
 
         url = urlsplit(self._base_url)
         kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
@@ -236,9 +243,9 @@ class Post:
         proxy = None if is_loopback(host) else proxy_for(url.scheme, host)
         if proxy is None:
             return kind(host, url.port, timeout=TRY_TIMEOUT)
-        through = urlsplit(proxy)
+        through = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         connection = kind(through.hostname or "", through.port, timeout=TRY_TIMEOUT)
-        connection.set_tunnel(host, url.port)
+        connection.set_tunnel(host, url.port, authorization_of(through))
         return connection
 
     def drop(self) -> None:

@@ -52,7 +52,12 @@ def request(
         message = f"{method} {base_url}{path} answered {answer.status_code}: {answer.text[:500]}"
         may_help = answer.status_code == 429 or answer.status_code >= 500  # noqa: PLR2004
         raise (OrchestratorUnavailableError if may_help else OnwardError)(message)
-    return answer.json() if answer.content else None
+    try:
+        return answer.json() if answer.content else None
+    except ValueError as error:
+        status, text = answer.status_code, answer.text[:500]
+        message = f"{method} {base_url}{path} answered {status} without JSON: {text}"
+        raise OnwardError(message) from error
 
 
 def fetch_journal(
@@ -70,4 +75,15 @@ def fetch_journal(
             f"The trimmed journal of run {run_id} could not be fetched: {error} Nothing was run."
         )
         raise JournalFetchError(message) from error
+    steps = {} if steps is None else steps
+    if not isinstance(steps, dict) or not _are_events(events):
+        message = (
+            f"The trimmed journal of run {run_id} is not what the protocol says: an object of steps"
+            " and a list of events. Nothing was run."
+        )
+        raise JournalFetchError(message)
     return steps, events
+
+
+def _are_events(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
