@@ -257,8 +257,7 @@ class Invocation(Record):
     @property
     def _frontier_begun(self) -> bool:
         """Whether this invocation may only end what it has begun."""
-        begun = bool(self._running) or self._progress
-        return self._first_frontier_only and begun and not self._failed
+        return self._first_frontier_only and (bool(self._running) or self._progress)
 
     @property
     def _committed(self) -> bool:
