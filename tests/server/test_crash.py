@@ -192,17 +192,19 @@ def test_it_ends_by_a_signal_and_says_what_is_wrong(tmp_path: Path) -> None:
     port = free_port()
     command = ["-m", "onward_server", "--db", str(tmp_path / "runs.db"), "--port"]
     running = Process(*command, str(port))
-    running.until("{")
-    second = subprocess.run(
-        [sys.executable, *command[:3], ":memory:", "--port", str(port)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(SOURCES)},
-        timeout=HANGS_AFTER_S,
-    )
-    assert second.returncode == 1
-    assert f"Port {port} on 127.0.0.1 is in use" in second.stderr
-    running.process.terminate()
-    assert running.process.wait(timeout=HANGS_AFTER_S) == 0
-    running.kill()
+    try:
+        running.until("{")
+        second = subprocess.run(
+            [sys.executable, *command[:3], ":memory:", "--port", str(port)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(SOURCES)},
+            timeout=HANGS_AFTER_S,
+        )
+        assert second.returncode == 1
+        assert f"Port {port} on 127.0.0.1 is in use" in second.stderr
+        running.process.terminate()
+        assert running.process.wait(timeout=HANGS_AFTER_S) == 0
+    finally:
+        running.kill()
