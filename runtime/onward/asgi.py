@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qs
 
 from onward.core.deadline import Limits
@@ -29,7 +29,14 @@ _T = TypeVar("_T")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Served = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Served(Protocol):
+    """An ASGI app."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI connection."""
+
 
 #: The largest call request that is read, in bytes; larger journals come trimmed.
 BODY_LIMIT = 64_000_000
@@ -50,7 +57,10 @@ def serve(app: App, path: str = "/api/inngest") -> Served:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "http":
-            answer = await _answer(app, path, scope, receive)
+            try:
+                answer = await _answer(app, path, scope, receive)
+            except OnwardError as error:  # such as an environment that makes no sense
+                answer = _plain(500, {"message": error.message})
             await _send(answer, send)
 
     return served
@@ -150,16 +160,23 @@ async def _register(app: App, path: str, scope: Scope) -> WireResponse:
 
     registration = app.registration(_own_url(app, path, scope))
 
-    def post() -> Any:
+    def post() -> dict[str, Any]:
         url = app.settings.api_url
-        return request(url, "POST", "/fn/register", keys=app.keys(), body=registration)
+        told = request(url, "POST", "/fn/register", keys=app.keys(), body=registration)
+        if not isinstance(told, dict):
+            message = f"POST {url}/fn/register answered with no object: is it an orchestrator?"
+            raise OnwardError(message)
+        return told
 
     try:
         result = await _on_worker(post)
     except OnwardError as error:
         return _plain(500, {"message": error.message, "modified": False})
-    modified = bool((result or {}).get("modified"))
-    answer = _plain(200, {"message": "Successfully registered", "modified": modified})
+    registered = {
+        "message": "Successfully registered",
+        "modified": bool(result.get("modified")),
+    }
+    answer = _plain(200, registered)
     answer.headers[headers.SYNC_KIND] = "out_of_band"
     return answer
 
@@ -192,7 +209,7 @@ async def _call(app: App, scope: Scope, receive: Receive) -> WireResponse:
     try:
         body = await _read_body(receive)
         _check_signature(app, scope, body)
-        platform = engine.Platform(Limits(remaining=_remaining(scope)), abandons=not _frozen(scope))
+        platform = engine.Platform(_limits(scope), abandons=not _frozen(scope))
         function_id, target = query.get("fnId", ""), query.get("stepId", "")
 
         function, call = engine.decode(app, function_id, target, body)
@@ -222,11 +239,13 @@ def _check_signature(app: App, scope: Scope, body: bytes) -> None:
     if signature and any(verify(body, signature, key, now=now) for key in keys):
         return
     if not keys:
-        raise UnsignedRequestError(
+        from onward.logs import runtime
+
+        runtime.error(
             "This app is deployed and has no signing key, so it runs no call requests. Set"
             " INNGEST_SIGNING_KEY (or INNGEST_DEV=1 for a trusted network)."
         )
-    raise UnsignedRequestError("The request is not signed with this app's signing key.")
+    raise UnsignedRequestError("The request is not signed, or not as this app expects it.")
 
 
 def _frozen(scope: Scope) -> bool:
@@ -234,13 +253,16 @@ def _frozen(scope: Scope) -> bool:
     return "aws.context" in scope
 
 
-def _remaining(scope: Scope) -> float | None:
-    """Seconds that the platform says are left: Lambda under mangum, or Vercel's own runtime."""
-    context = scope.get("aws.context")
-    if context is not None:
-        return float(context.get_remaining_time_in_millis()) / 1000
+def _limits(scope: Scope) -> Limits:
+    """What the platform says is left: Lambda under mangum, or Vercel's own runtime."""
+    if _frozen(scope):
+        from onward.aws_lambda import LAMBDA_MAXIMUM, remaining_time
+
+        return Limits(remaining=remaining_time(scope["aws.context"]), maximum=LAMBDA_MAXIMUM)
     deadline = _vercel_deadline()
-    return None if deadline is None else float(deadline.timestamp()) - time.time()
+    if deadline is None:
+        return Limits()
+    return Limits(remaining=float(deadline.timestamp()) - time.time())
 
 
 def _vercel_deadline() -> Any:

@@ -99,15 +99,19 @@ class BlockingDriver(Session):
 
         Where code that cannot be stopped may be left behind, the function gets a thread of its own.
         """
+        execution = self.execution
+        context = BlockingContext(
+            self, StepMaker(execution.app), call=execution.call, deadline=execution.deadline
+        )
         self._awake = 1
         with self.lock:
             self.rearm()
         try:
-            if self.execution.abandons:
-                workers.submit(self._run_function)
+            if execution.abandons:
+                workers.submit(partial(self._run_function, context))
             else:
                 prepare_main_thread()
-                self._run_function()
+                self._run_function(context)
             self._decided.wait()
             self._wait_for_user_code()
         finally:
@@ -117,15 +121,11 @@ class BlockingDriver(Session):
             raise Hung
         return self._response
 
-    def _run_function(self) -> None:
+    def _run_function(self, context: BlockingContext) -> None:
         self._branches[threading.get_ident()] = self._main
-        execution = self.execution
-        context = BlockingContext(
-            self, StepMaker(execution.app), call=execution.call, deadline=execution.deadline
-        )
         try:
             with self._main.code:
-                value = outside_steps().run(execution.function.handler, context)
+                value = outside_steps().run(self.execution.function.handler, context)
         except (Suspending, BodyCut):
             pass
         except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome

@@ -15,6 +15,7 @@ from onward.execution.session import Execution
 from onward.protocol.call_request import (
     CallRequest,
     decode_call_request,
+    decode_events,
     decode_journal,
     parse_json,
 )
@@ -73,7 +74,8 @@ def fetched(app: App, call: CallRequest) -> CallRequest:
 
     steps, events = fetch_journal(app.settings.api_url, call.run_id, app.keys())
     journal = decode_journal(steps, list(call.stack) or None)
-    return replace(call, journal=journal, events=tuple(events), event=events[0] if events else {})
+    decoded = decode_events(events)
+    return replace(call, journal=journal, events=decoded, event=decoded[0] if decoded else {})
 
 
 def execution_of(app: App, function: Function, call: CallRequest, platform: Platform) -> Execution:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from onward.core.ids import NO_TARGET
@@ -81,6 +82,27 @@ def _text(ctx: Mapping[str, Any], key: str, *, required: bool = False) -> str:
     return value
 
 
+def _event(value: object, what: str) -> Mapping[str, Any]:
+    """An event that user code can be given; `ts` may be missing, and be a float."""
+    event = _mapping(value, what)
+    for key in ("name", "id", "v"):
+        if not isinstance(event.get(key), (str, type(None))):
+            raise _malformed(f"{what}.{key} must be a string, not {event[key]!r}")
+    stamp = event.get("ts", 0)
+    if stamp is not None and not (isinstance(stamp, (int, float)) and abs(stamp) < inf):
+        raise _malformed(f"{what}.ts must be milliseconds since the epoch, not {stamp!r}")
+    if event.get("user") is not None:
+        _mapping(event["user"], f"{what}.user")
+    return event
+
+
+def decode_events(value: object) -> tuple[Mapping[str, Any], ...]:
+    """The events of a run. Raises MalformedCallRequestError."""
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise _malformed("events must be a list of objects")
+    return tuple(_event(item, f"events[{number}]") for number, item in enumerate(value))
+
+
 def parse_json(body: bytes | str) -> Any:
     """`body` as JSON. Raises MalformedCallRequestError with the place of the first error."""
     try:
@@ -138,12 +160,12 @@ def decode_call_request(body: object, *, function_id: str, target: str = NO_TARG
     ctx = _mapping(data.get("ctx"), "ctx")
     stack = ctx.get("stack") or {}
     use_api = bool(data.get("use_api") or ctx.get("use_api"))
-    events = data.get("events")
     event = data.get("event")
-    if events is None:
-        events = [event] if event is not None else []
-    if not isinstance(events, list) or not all(isinstance(item, dict) for item in events):
-        raise _malformed("events must be a list of objects")
+    if event is not None:
+        event = _event(event, "event")
+    events: tuple[Mapping[str, Any], ...] = () if event is None else (event,)
+    if data.get("events") is not None:
+        events = decode_events(data["events"])
     if event is None:
         event = events[0] if events else {}
     stack_ids = _mapping(stack, "ctx.stack").get("stack")
@@ -159,8 +181,8 @@ def decode_call_request(body: object, *, function_id: str, target: str = NO_TARG
         generation_id=_number(ctx, "generation_id", 0),
         attempt=_number(ctx, "attempt", 0),
         max_attempts=_number(ctx, "max_attempts", DEFAULT_MAX_ATTEMPTS) or DEFAULT_MAX_ATTEMPTS,
-        event=_mapping(event, "event"),
-        events=tuple(events),
+        event=event,
+        events=events,
         journal=Journal() if use_api else decode_journal(data.get("steps"), stack_ids),
         disable_immediate_execution=bool(ctx.get("disable_immediate_execution")),
         use_api=use_api,

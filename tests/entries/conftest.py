@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from tests.support.entry_fixtures import (
+    api,
+    asgi,
+    asgi_server,
+    clean_environment,
+    closed_channels,
+    driver,
+    entry,
+    vercel,
+)
+
+__all__ = [
+    "api",
+    "asgi",
+    "asgi_server",
+    "clean_environment",
+    "closed_channels",
+    "driver",
+    "entry",
+    "vercel",
+]
