@@ -59,7 +59,7 @@ class Body:
             if taken and self.call.state is CallState.SETTLED:
                 self.process.failed.append(self.call)
         else:
-            value = f"{name}.{self.step.index} of try {self.number}"
+            value = f"{name}.{self.step.index} of try {self.number}" + "." * self.step.size
             taken = self.process.core.settled(self.call, json.dumps(value), value, 0, 0, now)
             if taken and self.call.failure is not None:
                 self.process.failed.append(self.call)
@@ -468,6 +468,18 @@ class Process:
         self.world.kills += not answered
         if not answered:
             self.world.orchestrator.crashed(self.job)
+
+    def drain(self) -> None:
+        """The process is told that it will go away."""
+        self.core.drain()
+        self.watch()
+
+    def hang_up(self) -> None:
+        """Whoever called does not wait for the answer any more."""
+        flush = self.core.abandon()
+        if flush is not None:
+            self.send(flush)
+        self.kill()
 
     def _overdue(self) -> None:
         if self.dead:

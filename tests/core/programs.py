@@ -18,7 +18,7 @@ from onward.core.calls import StepCall
 class Step:
     """`ctx.step.run`. Its first `fails` tries raise; `seconds` is how long its body takes.
 
-    `index` counts repeats of `name`, from 0.
+    Its result has `size` bytes more than it needs. `index` counts repeats of `name`, from 0.
     """
 
     seconds: float = 0.1
@@ -27,6 +27,7 @@ class Step:
     barrier: bool = False
     timeout: float | None = None
     in_place: int = 0
+    size: int = 0
     name: str = ""
     index: int = 0
 

@@ -97,6 +97,17 @@ class Run(RuleBasedStateMachine):
         processes = self.world.processes
         processes[which % len(processes)].kill(lost=lost)
 
+    @precondition(lambda self: self.world.processes)
+    @rule(which=st.integers(0, 3), at_once=st.booleans())
+    def goes_away(self, which: int, *, at_once: bool) -> None:
+        """A process is to end soon, or whoever called it has gone."""
+        self.troubles += 1
+        process = self.world.processes[which % len(self.world.processes)]
+        if at_once:
+            process.hang_up()
+        else:
+            process.drain()
+
     @rule(really=st.sampled_from([False, False, False, True]))
     def cancel(self, *, really: bool) -> None:
         """The run is cancelled from outside, in one of a few runs."""

@@ -355,3 +355,10 @@ def test_an_orchestrated_op_is_never_answered_without_the_branches_beside_it() -
         if process.response is not None and not process.situation.targeted
     ]
     assert kinds[0] == [Opcode.WAIT_FOR_EVENT, Opcode.STEP_PLANNED, Opcode.SLEEP]
+
+
+def test_a_result_that_the_orchestrator_refuses_fails_its_step() -> None:
+    program = named(Seq((Step(0.1), Try(Step(0.1, size=600, name="large"), Step(0.1)), Step(0.1))))
+    world = World(program, Setting(max_result=500)).run()
+    assert world.orchestrator.result[1] == {"caught": "large", "then": "s2.0 of try 0"}
+    assert set(world.ledger.tries.values()) == {1}
