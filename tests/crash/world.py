@@ -226,7 +226,7 @@ class World:
     def journal(self, run_id: str) -> list[str]:
         """The names of the steps that the running orchestrator has memoized, but for the sleep."""
         steps = self.ask("GET", f"/v1/runs/{run_id}/steps")["data"]
-        return [step["name"] for step in steps if step["name"]]
+        return [step["name"] for step in steps if step["name"] != "nap"]
 
     def view(self, run_id: str) -> dict[str, Any]:
         """The run as it stands."""
@@ -355,7 +355,7 @@ def memoized_in(db: Path, copy: Path) -> set[str]:
     with contextlib.closing(sqlite3.connect(copy)) as database:
         if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'steps'").fetchone():
             return set()
-        return {name for (name,) in database.execute("SELECT name FROM steps") if name}
+        return {name for (name,) in database.execute("SELECT name FROM steps") if name != "nap"}
 
 
 def crash(at: str, trace: Path | None) -> dict[str, str]:

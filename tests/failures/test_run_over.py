@@ -37,6 +37,10 @@ def test_a_run_that_is_over_is_left_quietly(
     api.default = GONE[gone]
     with caplog.at_level(logging.WARNING, "onward"):
         answer = entry.call(app, call_request())
+    if mode == "pipelined" and len(api.checkpoints) == before == len(NAMES) - 1:
+        # The last result rode with the end: nobody could say that the run was over.
+        assert shape_of(answer) == "complete"
+        return
     assert shape_of(answer) == "over"
     assert answer.headers.get("x-inngest-no-retry") is None
     assert len(api.checkpoints) == before + 1
