@@ -256,9 +256,7 @@ def _frozen(scope: Scope) -> bool:
 def _limits(scope: Scope) -> Limits:
     """What the platform says is left: Lambda under mangum, or Vercel's own runtime."""
     if _frozen(scope):
-        from onward.aws_lambda import LAMBDA_MAXIMUM, remaining_time
-
-        return Limits(remaining=remaining_time(scope["aws.context"]), maximum=LAMBDA_MAXIMUM)
+        return engine.lambda_limits(scope["aws.context"])
     deadline = _vercel_deadline()
     if deadline is None:
         return Limits()

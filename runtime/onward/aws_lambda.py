@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from onward.execution.session import Execution
     from onward.protocol.response import WireResponse
 
-#: The longest that a Lambda invocation can last, in seconds.
-LAMBDA_MAXIMUM = 900.0
-
 _loop: asyncio.AbstractEventLoop | None = None
 
 
@@ -46,20 +43,18 @@ def handler(app: App) -> Callable[[Any, Any], dict[str, Any]]:
 
 
 def _call(app: App, event: Mapping[str, Any], context: Any) -> WireResponse:
-    from onward.core.deadline import Limits
     from onward.execution import engine
 
     try:
         request = event.get("request")
         if not isinstance(request, Mapping):
             raise _unknown_shape(event)
-        limits = Limits(remaining=remaining_time(context), maximum=LAMBDA_MAXIMUM)
         execution = engine.prepare(
             app,
             str(event.get("function_id") or ""),
             str(event.get("step_id") or ""),
             request,
-            engine.Platform(limits, abandons=False),
+            engine.Platform(engine.lambda_limits(context), abandons=False),
         )
     except OnwardError as error:
         return engine.refusal(error)
@@ -77,12 +72,6 @@ def _drive(execution: Execution) -> WireResponse:
     except Hung:
         _wait_for_the_kill()
         raise
-
-
-def remaining_time(context: Any) -> float | None:
-    """Seconds that Lambda says are left, or None for a context that does not tell."""
-    tell = getattr(context, "get_remaining_time_in_millis", None)
-    return None if tell is None else tell() / 1000
 
 
 def _process_loop() -> asyncio.AbstractEventLoop:

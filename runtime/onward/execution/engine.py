@@ -24,6 +24,9 @@ from onward.protocol.response import WireResponse, encode_response
 if TYPE_CHECKING:
     from onward.app import App, Function
 
+#: The longest that a Lambda invocation can last, in seconds.
+LAMBDA_MAXIMUM = 900.0
+
 _durations: dict[str, Durations] = {}
 
 
@@ -33,6 +36,12 @@ class Platform:
 
     limits: Limits = NO_LIMITS
     abandons: bool = True
+
+
+def lambda_limits(context: Any) -> Limits:
+    """What Lambda's `context` says is left; no limit if it does not tell."""
+    tell = getattr(context, "get_remaining_time_in_millis", None)
+    return Limits(remaining=None if tell is None else tell() / 1000, maximum=LAMBDA_MAXIMUM)
 
 
 def sdk_name() -> str:
