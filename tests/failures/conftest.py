@@ -12,6 +12,7 @@ from tests.support.entry_fixtures import (
     closed_channels,
     driver,
     entry,
+    no_kill,
     vercel,
 )
 
@@ -23,6 +24,7 @@ __all__ = [
     "closed_channels",
     "driver",
     "entry",
+    "no_kill",
     "vercel",
 ]
 

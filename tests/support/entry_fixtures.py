@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from onward import aws_lambda
 from onward.execution import engine
 from onward.transport.channel import Channel
 from tests.support.checkpoint_api import CheckpointApi
@@ -61,6 +62,16 @@ def closed_channels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for channel in made:
         channel.close()
+
+
+@pytest.fixture(autouse=True)
+def no_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no platform here to kill this process: waiting for it is an error."""
+
+    def wait() -> None:
+        pytest.fail("the invocation waits for its kill")
+
+    monkeypatch.setattr(aws_lambda, "_wait_for_the_kill", wait)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from tests.support.entry_fixtures import (
     closed_channels,
     driver,
     entry,
+    no_kill,
     vercel,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "closed_channels",
     "driver",
     "entry",
+    "no_kill",
     "vercel",
 ]

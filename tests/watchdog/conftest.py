@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from onward import aws_lambda
 from onward.execution.abandoned import abandoned
 from onward.execution.workers import workers
 from tests.support.entries import AsgiEntry, AsgiServer
@@ -17,6 +16,7 @@ from tests.support.entry_fixtures import (
     closed_channels,
     driver,
     entry,
+    no_kill,
     vercel,
 )
 from tests.support.loops import eventually
@@ -29,6 +29,7 @@ __all__ = [
     "closed_channels",
     "driver",
     "entry",
+    "no_kill",
     "vercel",
 ]
 
@@ -51,16 +52,6 @@ def nothing_stays_behind(closed_channels: None, request: pytest.FixtureRequest) 
     eventually(lambda: not _busy_threads(), f"threads are left: {_busy_threads()}")
     if server is not None:
         eventually(lambda: not server.tasks(), "tasks are left in the server's loop")
-
-
-@pytest.fixture(autouse=True)
-def no_kill(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no platform here to kill this process: waiting for it is an error."""
-
-    def wait() -> None:
-        pytest.fail("the invocation waits for its kill")
-
-    monkeypatch.setattr(aws_lambda, "_wait_for_the_kill", wait)
 
 
 @pytest.fixture

@@ -66,7 +66,8 @@ class Interruptible:
     """A stretch of code in one thread that another thread may interrupt with `BodyCut`.
 
     On the main thread by a signal, which also ends a blocking system call; on any other thread by
-    an asynchronous exception, which arrives when the thread next runs Python code.
+    an asynchronous exception, which arrives when the thread next runs Python code. One that is
+    interrupted before it begins does not begin.
     """
 
     __slots__ = ("_lock", "_running", "interrupted", "masked", "thread_id")
@@ -79,8 +80,11 @@ class Interruptible:
         self.masked = False
 
     def __enter__(self) -> Self:
-        self.thread_id = threading.get_ident()
-        self._running = True
+        with self._lock:
+            if self.interrupted:
+                raise BodyCut
+            self.thread_id = threading.get_ident()
+            self._running = True
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,12 +105,10 @@ class Interruptible:
             raise BodyCut
 
     def interrupt(self) -> None:
-        """Raise `BodyCut` in the stretch, if it still runs; while it is masked, when it is not."""
+        """Raise `BodyCut` in the stretch, unless it has ended; if it is masked, at `unmask`."""
         with self._lock:
-            if not self._running:
-                return
             self.interrupted = True
-            if self.masked:
+            if not self._running or self.masked:
                 return
             if self.thread_id == threading.main_thread().ident and _signal_main(self):
                 return
