@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.reports import told_by_tests
 from tests.support.tools import REQUIRE_ALL, all_required
 
 
@@ -42,7 +43,28 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was skipped and how to get what was missing."""
+    """Say what was counted, what was skipped, and how to get what was missing."""
+    _tell_boundaries(terminalreporter)
+    figures = told_by_tests(terminalreporter, "emulator")
+    if figures:
+        terminalreporter.section("in the Lambda runtime emulator")
+        for line in figures:
+            terminalreporter.line(line)
+    _tell_skipped(terminalreporter)
+
+
+def _tell_boundaries(terminalreporter: pytest.TerminalReporter) -> None:
+    cases = told_by_tests(terminalreporter, "boundaries")
+    if not cases:
+        return
+    terminalreporter.section("boundaries at which a process was killed")
+    for line, _, _ in cases:
+        terminalreporter.line(line)
+    found, killed = sum(case[1] for case in cases), sum(case[2] for case in cases)
+    terminalreporter.line(f"all together: {found} boundaries, {killed} kills")
+
+
+def _tell_skipped(terminalreporter: pytest.TerminalReporter) -> None:
     reports = terminalreporter.stats.get("skipped", [])
     reasons = Counter(_reason(report.longrepr) for report in reports)
     if not reasons:

@@ -28,6 +28,13 @@ VERSIONS = ("3.14", "3.13", "3.12", "3.11")
 EXTRAS = "aws,server,deploy,otel"
 RECIPE = 1  # raise it when what `install` does changes
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+ALONE = (
+    "tests/cli",
+    "tests/examples",
+    "tests/rie",
+    "tests/tools/test_fresh_checkout.py",
+    "tests/watchdog",
+)
 DEMO = ("run", "examples/airports/app.py:app", "nearest", "--limit", "2s")
 
 # Run inside a candidate: proves that it starts and has what Onward and its environment need.
@@ -40,7 +47,7 @@ PROBE = (
 WHOLE = (
     "import sys\nfrom importlib.util import find_spec\n"
     "names = ('onward', 'httpx', 'pydantic', 'starlette', 'uvicorn', 'rich', 'typer', 'pytest',"
-    " 'hypothesis', 'mypy', 'ruff', 'importlinter', 'airportsdata')\n"
+    " 'xdist', 'hypothesis', 'mypy', 'ruff', 'importlinter', 'airportsdata')\n"
     "missing = [name for name in names if find_spec(name) is None]\n"
     "print(sys.version.split()[0], *missing)"
 )
@@ -409,7 +416,11 @@ def test(arguments: List[str]) -> int:
     if arguments:
         return in_venv("-m", "pytest", *arguments)
     linted = lint([])
-    tested = in_venv("-m", "pytest")
+    # Most tests wait for processes: three at a time keep two cores busy. Those that have a real
+    # deadline to meet come after, one by one.
+    others = [f"--ignore={path}" for path in ALONE]
+    tested = in_venv("-m", "pytest", "-n", "3", "--dist", "loadfile", *others)
+    tested = in_venv("-m", "pytest", *ALONE) or tested
     if linted:
         say("A check before the tests FAILED: python3 tools/dev.py lint")
     return tested or linted

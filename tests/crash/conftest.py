@@ -1,4 +1,4 @@
-"""The report ends with how many boundaries there are and at how many a process was killed."""
+"""What the crash tests share: one world a module, and numbers for the end of the report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.crash.boundaries import Case, counted
+from tests.crash.boundaries import counted
 from tests.crash.world import World, world_in
 
 
@@ -16,17 +16,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the numbers of boundaries."""
-    if not counted:
-        return
-    terminalreporter.section("boundaries at which a process was killed")
-    for case in counted:
-        terminalreporter.line(str(case))
-    total = Case("all together", sum(c.boundaries for c in counted), sum(c.kills for c in counted))
-    terminalreporter.line(str(total))
-
-
-def pytest_sessionstart() -> None:
-    """Count anew: one process may run several sessions."""
-    counted.clear()
+@pytest.fixture(autouse=True)
+def _tell_the_numbers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hand what a test has counted to the end of the report."""
+    before = len(counted)
+    yield
+    for case in counted[before:]:
+        told = [str(case), case.boundaries, case.kills]
+        request.node.user_properties.append(("boundaries", told))

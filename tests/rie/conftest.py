@@ -17,23 +17,8 @@ def _emulator_is_here() -> None:
     emulator()
 
 
-_figures: list[str] = []
-
-
 @pytest.fixture
 def show(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Figures of a test for the end of the report."""
-    return lambda figures: _figures.append(f"{request.node.name}: {figures}")
-
-
-def pytest_sessionstart() -> None:
-    """Count anew: one process may run several sessions."""
-    _figures.clear()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the figures."""
-    if _figures:
-        terminalreporter.section("in the Lambda runtime emulator")
-        for figures in _figures:
-            terminalreporter.line(figures)
+    name, told = request.node.name, request.node.user_properties
+    return lambda figures: told.append(("emulator", f"{name}: {figures}"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from inspect import isawaitable
@@ -30,7 +29,6 @@ Body = Callable[[], Any]
 KINDS: dict[str, Callable[[Stop], Body]] = {
     "swallows": lambda ended: partial(ignore_interrupts, ended.is_set),
     "swallows cancellation": lambda ended: partial(ignore_cancellation, ended.is_set),
-    "asleep in one call": lambda ended: partial(time.sleep, 1.0),
     "stuck in C": lambda ended: partial(stuck_in_c, 1.0),
 }
 
