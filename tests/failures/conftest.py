@@ -37,6 +37,6 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def short_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no deadline bounds retries, they end soon."""
-    monkeypatch.setattr(channel, "RETRY_BUDGET", 0.08)
+def budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fail_after` and `take` may change how long an outage is waited out, for this test."""
+    monkeypatch.setattr(channel, "RETRY_BUDGET", retry.RETRY_BUDGET)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import onward
+from onward.core.retry import RETRY_BUDGET
+from onward.transport import channel
 from tests.support.checkpoint_api import (
     CLOSE,
     HANG,
@@ -18,6 +20,9 @@ from tests.support.checkpoint_api import (
 )
 from tests.support.entries import Answer, Entry, request_after, shape_of
 from tests.support.linear import Ledger, Plan, linear_app
+
+#: How long an outage is waited out here where no deadline bounds it.
+SHORT_BUDGET_S = 0.08
 
 #: Tried again until the time is up.
 OUTAGES = {
@@ -66,10 +71,29 @@ def finish(entry: Entry, app: onward.App, api: CheckpointApi) -> Answer:
     raise AssertionError("the run does not end")
 
 
+def _budget(seconds: float) -> None:
+    """The fixture `budget` puts it back."""
+    vars(channel)["RETRY_BUDGET"] = seconds
+
+
+def fail_after(count: int, api: CheckpointApi, reply: Reply) -> None:
+    """The first `count` checkpoints get through; all others get `reply`, and are soon given up."""
+
+    def shorten(_: object = None) -> None:
+        _budget(SHORT_BUDGET_S)
+
+    if count:
+        api.script(*[OK] * (count - 1), Reply(waits=shorten))
+    else:
+        shorten()
+    api.default = reply
+
+
 def take(answer: Answer, api: CheckpointApi) -> None:
     """Store what was answered, and let the API work from now on."""
     api.keep(op for op in answer.ops if op["op"] == "StepRun")
     api.default = OK
+    _budget(RETRY_BUDGET)
 
 
 def linear(driver: str, ledger: Ledger, plan: Plan | None = None, **options: Any) -> onward.App:

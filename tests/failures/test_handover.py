@@ -14,15 +14,16 @@ from tests.failures.faults import (
     OUTAGES,
     REFUSALS,
     NotYetError,
+    fail_after,
     finish,
     linear,
     take,
 )
-from tests.support.checkpoint_api import HANG, OK, UNAVAILABLE, CheckpointApi, Reply
+from tests.support.checkpoint_api import HANG, UNAVAILABLE, CheckpointApi, Reply
 from tests.support.entries import Entry, call_request, request_after, shape_of, step_id
 from tests.support.linear import Ledger
 
-pytestmark = pytest.mark.usefixtures("short_budget")
+pytestmark = pytest.mark.usefixtures("budget")
 
 #: Options, how many checkpoints get through, what is handed over, and the step planned beside it.
 POINTS: dict[str, tuple[dict[str, Any], int, list[str], str]] = {
@@ -49,8 +50,7 @@ def test_finished_steps_are_handed_over(
     options, before, finished, planned = POINTS[point]
     ledger = Ledger()
     app = linear(driver, ledger, **options)
-    api.script(*[OK] * before)
-    api.default = FAILURES[failure]
+    fail_after(before, api, FAILURES[failure])
     answer = entry.call(app, call_request())
     assert shape_of(answer, unconfirmable=True) == "handover"
     assert answer.brief == [*(("StepRun", name) for name in finished), ("StepPlanned", planned)]
@@ -74,7 +74,7 @@ def test_pipelined_steps_are_handed_over(
     # The second body ends only after the checkpoint of the first has come.
     plan[1] = ("s2", ledger.body("s2", lambda: api.wait_for(1)))
     app = linear(driver, ledger, plan, mode="pipelined")
-    api.default = FAILURES[failure]
+    fail_after(0, api, FAILURES[failure])
     answer = entry.call(app, call_request())
     handed = [name for kind, name in answer.brief if kind == "StepRun"]
     assert shape_of(answer, unconfirmable=True) in {"handover", "complete"}
@@ -93,8 +93,7 @@ def test_at_the_last_checkpoint_the_results_ride_with_the_completion(
 ) -> None:
     ledger = Ledger()
     app = linear(driver, ledger)
-    api.script(*[OK] * 4)
-    api.default = FAILURES[failure]
+    fail_after(4, api, FAILURES[failure])
     answer = entry.call(app, call_request())
     assert answer.brief == [("StepRun", "s5"), ("RunComplete", "")]
     assert ledger.ended == NAMES
@@ -107,7 +106,7 @@ def test_before_a_completion_that_is_too_large_to_ride_with(
     ledger = Ledger()
     names = [f"s{n}" for n in range(130)]
     app = linear(driver, ledger, ledger.bodies(*names), buffered_steps=1000)
-    api.default = FAILURES[failure]
+    fail_after(0, api, FAILURES[failure])
     answer = entry.call(app, call_request())
     assert shape_of(answer) == "complete"
     assert [op["displayName"] for op in answer.ops[:-1]] == names
@@ -122,7 +121,7 @@ def test_before_a_sleep(
     ledger = Ledger()
     plan = [*ledger.bodies(*finished), ("pause", "1h"), *ledger.bodies("after")]
     app = linear(driver, ledger, plan, buffered_steps=10)
-    api.default = FAILURES[failure]
+    fail_after(0, api, FAILURES[failure])
     answer = entry.call(app, call_request())
     # A sleep beside them would starve: they go alone, and the sleep is reported by the next call.
     assert answer.brief == [("StepRun", name) for name in finished]
@@ -147,7 +146,7 @@ def test_before_a_failed_step(entry: Entry, driver: str, failure: str, api: Chec
 
     plan = [*ledger.bodies("s1", "s2"), ("bad", ledger.body("bad", fail_once))]
     app = linear(driver, ledger, plan, buffered_steps=10)
-    api.default = FAILURES[failure]
+    fail_after(0, api, FAILURES[failure])
     answer = entry.call(app, call_request())
     # StepError beside them would run the failed step again beside its own retry: it is planned.
     assert answer.brief == [("StepRun", "s1"), ("StepRun", "s2"), ("StepPlanned", "bad")]
@@ -175,7 +174,7 @@ def test_before_an_error_of_the_function(
         raise NotYetError("the function gives up")
 
     register(failing if driver == "async" else failing_blocking)
-    api.default = FAILURES[failure]
+    fail_after(0, api, FAILURES[failure])
     answer = entry.call(app, call_request())
     assert answer.brief == [("StepRun", "s1")]
 
@@ -195,7 +194,7 @@ def test_while_a_body_runs(entry: Entry, driver: str, failure: str, api: Checkpo
         *ledger.bodies("s3"),
     ]
     app = linear(driver, ledger, plan, buffered_steps=10, max_interval=0.02)
-    api.default = FAILURES[failure]
+    fail_after(0, api, FAILURES[failure])
     answer = entry.call(app, call_request())
     assert answer.brief == [("StepRun", "s1"), ("StepRun", "s2"), ("StepPlanned", "s3")]
     take(answer, api)
@@ -218,7 +217,7 @@ def test_before_a_continuation(entry: Entry, driver: str, api: CheckpointApi) ->
         ctx.step.run("s2", ledger.body("s2"), expected="1h")
 
     register(long if driver == "async" else long_blocking)
-    api.default = UNAVAILABLE
+    fail_after(0, api, UNAVAILABLE)
     answer = entry.call(app, call_request(), remaining=60.0)
     assert answer.brief == [("StepRun", "s1"), ("StepPlanned", "s2")]
     assert ledger.began == ["s1"]
@@ -251,7 +250,7 @@ def test_a_response_holds_what_fits_and_the_rest_runs_again(
         ]
 
     register(large if driver == "async" else large_blocking)
-    api.default = Reply(fault=HANG)
+    fail_after(0, api, Reply(fault=HANG))
     answer = entry.call(app, call_request())
     assert shape_of(answer, unconfirmable=True) in {"step", "steps", "handover"}
     handed = [name for kind, name in answer.brief if kind == "StepRun"]
