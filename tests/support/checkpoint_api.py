@@ -256,7 +256,7 @@ class CheckpointApi:
 
 
 def _read(stream: Any, number: int) -> Seen | None:
-    """The next request of a connection, or None at its end."""
+    """The next whole request of a connection, or None at its end."""
     first = stream.readline().decode("latin-1").split()
     if len(first) != 3:
         return None
@@ -264,7 +264,10 @@ def _read(stream: Any, number: int) -> Seen | None:
     while line := stream.readline().decode("latin-1").strip():
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
-    body = stream.read(int(headers.get("content-length", "0")))
+    length = int(headers.get("content-length", "0"))
+    body = stream.read(length)
+    if len(body) < length:  # the connection was dropped in the middle of the request
+        return None
     return Seen(first[0], first[1], headers, body, number)
 
 
