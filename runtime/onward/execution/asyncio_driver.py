@@ -6,9 +6,10 @@ import asyncio
 import sys
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context as Variables
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from onward.app import is_async
@@ -249,7 +250,7 @@ class AsyncDriver(Session):
         assert ticket.variables is not None  # noqa: S101 - set with every body
         ticket.variables.run(_owner.set, None)  # tasks that a body makes are its own
         if is_async(ticket.body):
-            self._run_async(call, self._await_body(call))
+            self._run_async(call, self._await_body(call, partial(self._call_body, call)))
         elif self._blocking < BLOCKING_BODIES:
             self._run_on_worker(call)
         else:
@@ -267,23 +268,29 @@ class AsyncDriver(Session):
             workers.submit(lambda: self._run_blocking(call, stretch))
         except RuntimeError as error:  # no thread is to be had
             self.body_failed(call, error, time.time_ns(), time.monotonic())
-            self._worker_free(call)
+            self._blocking_over(call)
 
-    def _worker_free(self, call: StepCall) -> None:
-        """A blocking body has ended: the next one that waits for a thread may begin."""
-        self._blocking -= 1
+    def _blocking_over(self, call: StepCall) -> None:
+        """A blocking body has ended, and its thread is free."""
         self._body_over(call)
+        self._free_worker()
+
+    def _free_worker(self) -> None:
+        """The next body that waits for a thread may begin."""
+        self._blocking -= 1
         while self._queued and self._blocking < BLOCKING_BODIES:
             self._run_on_worker(self._queued.popleft())
 
-    async def _await_body(self, call: StepCall) -> None:
-        ticket: Ticket = call.token
-        started_ns, begun = time.time_ns(), time.monotonic()
+    async def _await_body(
+        self,
+        call: StepCall,
+        begin: Callable[[], Awaitable[Any]],
+        began: tuple[int, float] | None = None,
+    ) -> None:
+        """Await what `begin` gives, and report it; `began` where the body has begun before."""
+        started_ns, begun = began or (time.time_ns(), time.monotonic())
         try:
-            self.enter_body(call)
-            self.observe(call, "start")
-            assert ticket.body is not None  # noqa: S101 - only calls with a body are started
-            value = await ticket.body(*ticket.args, **ticket.kwargs)
+            value = await begin()
         except asyncio.CancelledError as error:
             self._on_cancelled(call, error, started_ns, begun)
         except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
@@ -320,7 +327,7 @@ class AsyncDriver(Session):
                 self._call_on_loop(self._adopt_coroutine, call, value, started_ns, begun)
                 return
             self.body_returned(call, value, started_ns, begun)
-        self._call_on_loop(self._worker_free, call)
+        self._call_on_loop(self._blocking_over, call)
 
     def _call_body(self, call: StepCall) -> Any:
         self.enter_body(call)
@@ -339,21 +346,8 @@ class AsyncDriver(Session):
         self, call: StepCall, coroutine: Coroutine[Any, Any, Any], started_ns: int, begun: float
     ) -> None:
         """A body that did not look async gave a coroutine, as a lambda can: await it here."""
-
-        async def finish() -> None:
-            try:
-                value = await coroutine
-            except asyncio.CancelledError as error:
-                self._on_cancelled(call, error, started_ns, begun)
-            except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
-                self.body_failed(call, error, started_ns, begun)
-            else:
-                self.body_returned(call, value, started_ns, begun)
-            self._bodies.pop(call, None)
-            self._advance_at_once_or_soon()
-
-        self._blocking -= 1
-        self._run_async(call, finish())
+        self._run_async(call, self._await_body(call, lambda: coroutine, (started_ns, begun)))
+        self._free_worker()
 
     def _body_over(self, call: StepCall) -> None:
         """A body has ended, however it did."""
