@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +11,7 @@ from onward.errors import ConfigurationError, UnknownFunctionError
 
 if TYPE_CHECKING:
     from onward.config import Duration
+    from onward.schemas import Declared
     from onward.settings import Settings
     from onward.transport.channel import Channel, Keys
 
@@ -104,6 +105,8 @@ class App:
             `INNGEST_API_BASE_URL` say, else Inngest Cloud.
         deadline_margin: How much of an invocation is kept for flushing and answering; a duration.
             Default: 0.25 s and four round trips. `ONWARD_DEADLINE_MARGIN` sets it too.
+        schemas: What the data of events looks like, by event name: a pydantic model, or another
+            annotation. The schemas of triggers (`Event(…, schema=…)`) join them.
 
     Raises ConfigurationError.
     """
@@ -112,8 +115,10 @@ class App:
     checkpointing: bool | Checkpointing = True
     orchestrator: str | None = None
     deadline_margin: Duration | None = None
+    schemas: Mapping[str, Any] | None = None
     functions: dict[str, Function] = field(default_factory=dict, init=False)
     body_observers: list[Callable[[BodyEvent], None]] = field(default_factory=list, init=False)
+    event_schemas: dict[str, Declared] = field(default_factory=dict, init=False, repr=False)
     _settings: Settings | None = field(default=None, init=False, repr=False)
     _channel: Channel | None = field(default=None, init=False, repr=False)
 
@@ -124,6 +129,13 @@ class App:
             from onward.core.durations import parse_duration
 
             parse_duration(self.deadline_margin, what="deadline_margin")
+        for name, schema in (self.schemas or {}).items():
+            self._declare(name, schema, f"app {self.id!r}")
+
+    def _declare(self, name: str, schema: Any, where: str) -> None:
+        from onward.schemas import declare
+
+        declare(self.event_schemas, name, schema, where)
 
     def function(
         self,
@@ -173,6 +185,9 @@ class App:
                 f"The app {self.id!r} has a function {id!r} already. Give each its own id."
             )
         resolved = resolve_checkpointing(self.checkpointing, checkpointing)
+        for event in triggers:
+            if isinstance(event, Event) and event.schema is not None:
+                self._declare(event.name, event.schema, where)
 
         def register(handler: _F) -> _F:
             function = Function(

@@ -132,12 +132,14 @@ def resolve_checkpointing(app_value: object, function_value: object = None) -> C
 class Event:
     """A trigger: the function runs for each event named `name` for which `if_` holds.
 
-    `if_` is a CEL expression over `event`, such as `"event.data.total > 0"`.
+    `if_` is a CEL expression over `event`, such as `"event.data.total > 0"`. `schema` is a pydantic
+    model, or another annotation, for the data of every event of that name in the app.
     Raises ConfigurationError for an empty name or expression.
     """
 
     name: str
     if_: str | None = None
+    schema: Any = None
 
     def __post_init__(self) -> None:
         _check_text(self.name, "Event", "name", "'order/paid'")

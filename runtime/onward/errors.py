@@ -44,6 +44,18 @@ class DurationError(ConfigurationError):
     code = "bad_duration"
 
 
+class ExpressionError(ConfigurationError):
+    """A CEL expression does not parse, or cannot be evaluated."""
+
+    code = "bad_expression"
+
+
+class CronError(ConfigurationError):
+    """A cron schedule does not parse, or names an unknown time zone."""
+
+    code = "bad_cron"
+
+
 class MissingExtraError(ConfigurationError):
     """An optional dependency is not installed; the message gives the command that installs it."""
 
@@ -85,6 +97,90 @@ class OrchestratorUnavailableError(OnwardError):
 
     code = "orchestrator_unavailable"
     fault = Fault.ORCHESTRATOR
+    retriable = True
+
+
+class EventError(OnwardError):
+    """An event cannot be sent as it is: its name, its data, its size. Nothing was sent."""
+
+    code = "bad_event"
+    fault = Fault.USER
+
+
+class EventSchemaError(EventError):
+    """The data of an event does not fit its schema, when it is sent or when it is received."""
+
+    code = "event_schema_mismatch"
+
+
+class EventRejectedError(EventError):
+    """The orchestrator refused events.
+
+    `status` is its HTTP status, `sent` the ids of the events before them, which it had taken.
+    """
+
+    code = "event_rejected"
+
+    def __init__(self, message: str, status: int = 0, sent: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.sent = sent
+
+
+class EventsNotSentError(OrchestratorUnavailableError):
+    """Events could not be handed over, however often that was tried.
+
+    `sent` holds the ids of the events before them, which were taken.
+    """
+
+    code = "events_not_sent"
+
+    def __init__(self, message: str, sent: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class RunError(OnwardError):
+    """The base of what waiting for a run's result raises. `run_id` is the run's."""
+
+    code = "run_error"
+    fault = Fault.USER
+
+    def __init__(self, message: str, run_id: str = "") -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class RunFailedError(RunError):
+    """The run failed. `name`, `reason` and `stack` are those of the error that ended it."""
+
+    code = "run_failed"
+
+    def __init__(
+        self, message: str, run_id: str = "", *, name: str = "", reason: str = "", stack: str = ""
+    ) -> None:
+        super().__init__(message, run_id)
+        self.name = name
+        self.reason = reason
+        self.stack = stack
+
+
+class RunCancelledError(RunError):
+    """The run was cancelled, and has no result."""
+
+    code = "run_cancelled"
+
+
+class UnknownRunError(RunError):
+    """The orchestrator knows no run of this id."""
+
+    code = "unknown_run"
+
+
+class RunNotFinishedError(RunError, TimeoutError):
+    """The run had not ended when the time to wait for it was over. It goes on."""
+
+    code = "run_not_finished"
     retriable = True
 
 

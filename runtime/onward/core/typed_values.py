@@ -39,7 +39,7 @@ class TypedCodec(Codec):
     def __init__(self, annotation: Any, where: str) -> None:
         self._annotation = annotation
         try:
-            self._adapter = _adapter(annotation)
+            self._adapter = adapter_for(annotation)
         except Exception as error:
             raise ResultError(
                 f"{where}: results cannot be kept as the body's return annotation "
@@ -92,7 +92,8 @@ class TypedCodec(Codec):
         return data.decode() if data.isascii() else encode(decode(data.decode()))
 
 
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+def adapter_for(annotation: Any) -> TypeAdapter[Any]:
+    """What reads and writes values of `annotation`. Raises what pydantic does."""
     try:
         return TypeAdapter(annotation, config=_CONFIG)
     except PydanticUserError as error:
