@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         Cron,
         Event,
     )
-    from onward.context import BlockingContext, Context, InboundEvent
+    from onward.context import BlockingContext, Context, InboundEvent, InboundSignal
     from onward.errors import (
         ConfigurationError,
         DurationError,
@@ -56,6 +56,7 @@ _HOMES = {
     "BlockingContext": "context",
     "Context": "context",
     "InboundEvent": "context",
+    "InboundSignal": "context",
     "ConfigurationError": "errors",
     "DurationError": "errors",
     "NonRetriableError": "errors",
@@ -85,6 +86,7 @@ __all__ = [
     "Event",
     "Function",
     "InboundEvent",
+    "InboundSignal",
     "NonRetriableError",
     "OnwardError",
     "ResultError",

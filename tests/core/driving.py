@@ -28,7 +28,7 @@ PIPELINED = FlushPolicy(1, pipelined=True)
 
 def memo(name: str, value: Any = "memoized", index: int = 0) -> Memo:
     """A result in the journal."""
-    return Memo(hash_step(name, index), value, raw={"name": name})
+    return Memo(hash_step(name, index), value, raw={"data": value})
 
 
 def failed_memo(name: str) -> Memo:

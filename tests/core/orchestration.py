@@ -168,7 +168,8 @@ class Orchestrator:
         error = str(op.user_id) if op.error is not None else None
         self.ledger.confirm(op.id, None if error else self.parse(op.data), error)
         if op.id not in self:
-            self.memos.append(Memo(op.id, self.parse(op.data), op.error))
+            value = self.parse(op.data)
+            self.memos.append(Memo(op.id, value, op.error, raw={"data": value}))
 
     def _discover(self) -> None:
         if any(job.target == NO_TARGET for job in self.jobs):

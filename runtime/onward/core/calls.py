@@ -34,15 +34,16 @@ class Failure:
 class StepCall:
     """One call of a step.
 
-    `callable_key` groups bodies whose durations predict each other. `expected` and `timeout` are in
-    seconds; `tries` counts failures in place, `overdue`: the body could not be stopped at its
-    timeout. `started_at`, `not_before` (of an in-place retry) and `wakes_at` (of
-    a relative sleep) are instants on the driver's monotonic clock. `token` is the driver's own.
+    `name` is the op's own on the wire: None for the user's id, empty for none. `callable_key`
+    groups bodies whose durations predict each other. `expected` and `timeout` are in seconds;
+    `tries` counts failures in place, `overdue`: the body could not be stopped at its timeout.
+    `started_at`, `not_before` (of an in-place retry) and `wakes_at` (of a relative sleep) are
+    instants on the driver's monotonic clock. `token` is the driver's own.
     """
 
     code: Opcode
     user_id: str
-    name: str = ""
+    name: str | None = None
     opts: dict[str, Any] = field(default_factory=dict)
     branch: Hashable = None
     callable_key: Hashable = None
@@ -74,7 +75,7 @@ class StepCall:
         return Op(
             code,
             self.id,
-            self.name or self.user_id,
+            self.user_id if self.name is None else self.name,
             self.user_id,
             self.user_id,
             self.index,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from onward.core.calls import Failure, StepCall
+from onward.core.journal import Memo
 from onward.core.ops import ErrorInfo, Op
 from onward.errors import (
     CheckpointError,
     InvocationTooSlowError,
+    MalformedCallRequestError,
     ResultTooLargeError,
     StepTimedOutError,
 )
@@ -68,6 +70,19 @@ def step_not_found(target: str, waiting: str) -> ErrorInfo:
         " that has the step, or cancel the run and start it again."
     )
     return ErrorInfo("StepNotFoundError", message)
+
+
+def unknown_memo(call: StepCall, memo: Memo) -> ErrorInfo:
+    """A recorded result that nothing here can read: a newer server's, or another kind of step's."""
+    keys = ", ".join(map(repr, memo.raw)) or "no keys"
+    message = (
+        f"The recorded result of step {call.user_id!r} is not one of a step of kind"
+        f" {call.code.value}: it has {keys}. Either the orchestrator is newer than this Onward"
+        " (upgrade Onward), or the function was changed under a running run, and the id belonged to"
+        " a step of another kind (give the new step another id). Nothing was run, and no result is"
+        " lost: the call is tried again."
+    )
+    return ErrorInfo(MalformedCallRequestError.__name__, message)
 
 
 def unconfirmable(op: Op, reason: str) -> ErrorInfo:

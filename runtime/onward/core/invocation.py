@@ -16,6 +16,7 @@ from onward.core.actions import Action, Cut, Deliver, Hang, Respond, Send, Start
 from onward.core.buffer import FLUSH_BYTES
 from onward.core.calls import CallState, Failure, StepCall
 from onward.core.deadline import fits
+from onward.core.journal import UnknownMemoError
 from onward.core.ops import ErrorInfo, Opcode
 from onward.core.record import Record
 from onward.core.response import Response
@@ -194,7 +195,7 @@ class Invocation(Record):
             return self._respond(answers.run_complete(result, waiting))
         return self._answer(answers.run_complete(result))
 
-    def _deliver(self, now: float, busy: Callable[[], bool]) -> Deliver | None:
+    def _deliver(self, now: float, busy: Callable[[], bool]) -> Action | None:
         if self._committed:
             return None
         if self._replay.waiting and (
@@ -211,7 +212,7 @@ class Invocation(Record):
                 return Deliver(call, call.value)
         return None
 
-    def _deliver_memo(self) -> Deliver | None:
+    def _deliver_memo(self) -> Action | None:
         delivery = self._replay.next()
         if delivery is None:
             return None
@@ -219,9 +220,12 @@ class Invocation(Record):
         if warning:
             self.notices.append(warning)
         self._grace_at = inf
-        failure = Failure(memo.error, retriable=False) if memo.error else None
-        value = memo.raw if call.code is Opcode.WAIT_FOR_EVENT else memo.value
-        return Deliver(call, value, failure, memoized=True)
+        if memo.error:
+            return Deliver(call, None, Failure(memo.error, retriable=False), memoized=True)
+        try:
+            return Deliver(call, memo.value_for(call.code), memoized=True)
+        except UnknownMemoError:
+            return self._function_error(failures.unknown_memo(call, memo))
 
     def _wait_for_outside(
         self, now: float, busy: Callable[[], bool], grace: float = OUTSIDE_GRACE

@@ -6,20 +6,50 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from onward.core.ops import ErrorInfo
+from onward.core.ops import ErrorInfo, Opcode
 
 
 @dataclass(frozen=True, slots=True)
 class Memo:
     """One memoized outcome: a JSON value, an error, or nothing (a sleep, a wait that timed out).
 
-    `raw` is the orchestrator's own entry: an event that ended a wait has no `data` envelope.
+    `raw` is the orchestrator's own entry: an event that ended a wait has no `data` envelope. None
+    for an entry that is null, and then so is the value of every kind of step.
     """
 
     id: str
     value: Any = None
     error: ErrorInfo | None = None
     raw: Any = None
+
+    def value_for(self, code: Opcode) -> Any:
+        """What a step of kind `code` makes of it.
+
+        Raises UnknownMemoError when it is nothing that such a step can have (SDK specification,
+        5.2.1 and 5.3; signals as recorded).
+        """
+        if self.raw is None or code is Opcode.SLEEP:
+            return None
+        if code is Opcode.WAIT_FOR_EVENT:
+            return self._event()
+        if "data" not in self.raw:
+            raise UnknownMemoError
+        value = self.value
+        known = value is None or (isinstance(value, dict) and isinstance(value.get("signal"), str))
+        if code is Opcode.WAIT_FOR_SIGNAL and not known:
+            raise UnknownMemoError
+        return value
+
+    def _event(self) -> Any:
+        """The event that ended a wait: as it is, or in an envelope of its own."""
+        for event in (self.raw, self.value):
+            if isinstance(event, dict) and isinstance(event.get("name"), str):
+                return event
+        raise UnknownMemoError
+
+
+class UnknownMemoError(Exception):
+    """A memoized entry has a shape that is not known here."""
 
 
 class Journal:

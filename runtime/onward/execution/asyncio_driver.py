@@ -18,7 +18,7 @@ from onward.core.actions import Cut, Deliver, Hang, Respond, Send, Start
 from onward.core.calls import StepCall
 from onward.core.response import Response
 from onward.execution.session import Execution, Hung, Session
-from onward.execution.steps import StepMaker, Ticket, outside_steps
+from onward.execution.steps import MapPlan, MapResults, StepMaker, Ticket, outside_steps
 from onward.execution.workers import BodyCut, Interruptible, workers
 
 #: How many turns of a busy loop user code gets before it counts as idle.
@@ -89,12 +89,12 @@ class AsyncDriver(Session):
 
     # ------------------------------------------------------------------ user code's side
 
-    async def step(self, call: StepCall) -> Any:
-        """The outcome of `call`."""
+    async def step(self, call: StepCall, branch: object = None) -> Any:
+        """The outcome of `call`, which is one of `branch`; by default, of the current task."""
         task = asyncio.current_task()
         if task is not self._main:
             self._concurrent = True
-        call.branch = task
+        call.branch = branch or task
         with self.lock:
             self.core.called(call)
         waiter: asyncio.Future[Any] = self._loop.create_future()
@@ -114,6 +114,26 @@ class AsyncDriver(Session):
         finally:
             if task is not None:
                 self._parked.discard(task)
+
+    async def map(self, plan: MapPlan) -> list[Any]:
+        """The results of `plan`'s steps, as many open at a time as it says."""
+        results, parent = MapResults(plan), asyncio.current_task()
+
+        async def lane() -> None:
+            for number in results.numbers:
+                try:
+                    results.settle(number, await self.step(plan.make(number), parent))
+                except Exception as error:  # noqa: BLE001 - raised when all have ended
+                    results.fail(number, error)
+
+        if parent is not None:
+            self._parked.add(parent)
+        try:
+            await asyncio.gather(*(lane() for _ in range(plan.concurrency)))
+        finally:
+            if parent is not None:
+                self._parked.discard(parent)
+        return results.joined()
 
     # ------------------------------------------------------------------ advancing
 

@@ -18,7 +18,14 @@ from onward.core.calls import StepCall
 from onward.core.response import Response
 from onward.errors import StepUsageError
 from onward.execution.session import Execution, Hung, Session
-from onward.execution.steps import StepMaker, Ticket, outside_steps, refuse_inside_a_step
+from onward.execution.steps import (
+    MapPlan,
+    MapResults,
+    StepMaker,
+    Ticket,
+    outside_steps,
+    refuse_inside_a_step,
+)
 from onward.execution.workers import BodyCut, Interruptible, prepare_main_thread, workers
 
 
@@ -148,15 +155,15 @@ class BlockingDriver(Session):
 
     # ------------------------------------------------------------------ user code's side
 
-    def step(self, call: StepCall) -> Any:
-        """The outcome of `call`."""
+    def step(self, call: StepCall, parent: object = None) -> Any:
+        """The outcome of `call`, which is one of the branch `parent`; by default, of this one."""
         branch = self._branches.get(threading.get_ident())
         if branch is None:
             raise StepUsageError(
                 f"The step {call.user_id!r} was called on a thread that Onward does not know. Call"
                 " steps from the function itself, or from a branch of ctx.step.gather."
             )
-        call.branch = branch
+        call.branch = parent or branch
         call.token.waiter = branch
         branch.code.masked = True
         with self.lock:
@@ -197,6 +204,20 @@ class BlockingDriver(Session):
         if branch.waiting:
             branch.waiting = False
             branch.gate.release()
+
+    def map(self, plan: MapPlan) -> list[Any]:
+        """The results of `plan`'s steps, as many open at a time as it says."""
+        results, parent = MapResults(plan), self._branches.get(threading.get_ident())
+
+        def lane() -> None:
+            for number in results.numbers:
+                try:
+                    results.settle(number, self.step(plan.make(number), parent))
+                except Exception as error:  # noqa: BLE001 - raised when all have ended
+                    results.fail(number, error)
+
+        self.gather([lane] * plan.concurrency)
+        return results.joined()
 
     def gather(self, branches: Sequence[Callable[[], Any]]) -> list[Any]:
         """Run `branches` to their ends, one thread each."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextvars import Context as Variables
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from onward.app import App
     from onward.config import Duration
+    from onward.execution.waits import Awaited
 
 #: The step whose body runs here: its user id, its run, and its wire id.
 current_step: ContextVar[tuple[str, str, str] | None] = ContextVar("onward_step", default=None)
@@ -59,6 +60,41 @@ class Ticket:
     def where(self, call: StepCall) -> str:
         """How errors name the step."""
         return f"step {call.user_id!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class MapPlan:
+    """The steps of a `map`: `make` gives the call of an item by its place."""
+
+    count: int
+    make: Callable[[int], StepCall]
+    concurrency: int
+
+
+class MapResults:
+    """What became of the items of a `map` that lanes share."""
+
+    __slots__ = ("_errors", "_values", "numbers")
+
+    def __init__(self, plan: MapPlan) -> None:
+        #: The places of the items, to be taken by whichever lane is free.
+        self.numbers = iter(range(plan.count))
+        self._values: list[Any] = [None] * plan.count
+        self._errors: dict[int, Exception] = {}
+
+    def settle(self, number: int, value: Any) -> None:
+        """The item's step has a result."""
+        self._values[number] = value
+
+    def fail(self, number: int, error: Exception) -> None:
+        """The item's step failed."""
+        self._errors[number] = error
+
+    def joined(self) -> list[Any]:
+        """The results in the items' order. Raises the error of the first item that failed."""
+        if self._errors:
+            raise self._errors[min(self._errors)]
+        return self._values
 
 
 class StepMaker:
@@ -125,6 +161,64 @@ class StepMaker:
     def sleep_until(self, id_: str, until: datetime | str) -> StepCall:
         """A call of `ctx.step.sleep_until`. Raises StepUsageError."""
         return self._call(Opcode.SLEEP, id_, Ticket(), name=_instant(id_, until))
+
+    def map(
+        self,
+        id_: str,
+        items: Iterable[Any],
+        body: object,
+        concurrency: object,
+        options: Mapping[str, Any],
+    ) -> MapPlan:
+        """The steps of `ctx.step.map`. Raises StepUsageError."""
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            msg = f"concurrency of map {id_!r} is {concurrency!r}. Write how many steps, from 1."
+            raise StepUsageError(msg)
+        refuse_inside_a_step(f"The map {id_!r}")
+        if not isinstance(items, Iterable):
+            msg = f"The map {id_!r} got {items!r} instead of items. Pass a list, or what has items."
+            raise StepUsageError(msg)
+        values = list(items)
+
+        def make(number: int) -> StepCall:
+            return self.run(f"{id_}[{number}]", body, (values[number],), {}, options)
+
+        return MapPlan(len(values), make, min(concurrency, len(values)))
+
+    def wait_for_event(
+        self, id_: str, event: object, timeout: object, if_: object, type_: Any
+    ) -> StepCall:
+        """A call of `ctx.step.wait_for_event`. Raises ConfigurationError, StepUsageError."""
+        from onward.execution.waits import event_wait
+
+        return self._awaited(
+            id_, event_wait(self._app, id_, event, timeout=timeout, if_=if_, type_=type_)
+        )
+
+    def wait_for_signal(
+        self, id_: str, signal: object, timeout: object, on_conflict: object, type_: Any
+    ) -> StepCall:
+        """A call of `ctx.step.wait_for_signal`. Raises DurationError, StepUsageError."""
+        from onward.execution.waits import signal_wait
+
+        return self._awaited(
+            id_, signal_wait(id_, signal, timeout=timeout, on_conflict=on_conflict, type_=type_)
+        )
+
+    def invoke(
+        self, id_: str, function: object, data: object, timeout: object, type_: Any
+    ) -> StepCall:
+        """A call of `ctx.step.invoke`. Raises DurationError, ResultError, StepUsageError."""
+        from onward.execution.waits import invocation
+
+        return self._awaited(
+            id_, invocation(self._app, id_, function, data=data, timeout=timeout, type_=type_)
+        )
+
+    def _awaited(self, id_: str, what: Awaited) -> StepCall:
+        ticket = Ticket(codec=what.codec)
+        ticket.codec.prepare(f"step {id_!r}")
+        return self._call(what.code, id_, ticket, name=what.name, opts=what.opts)
 
     def send_event(self, id_: str, events: object) -> StepCall:
         """A call of `ctx.step.send_event`. Raises StepUsageError."""

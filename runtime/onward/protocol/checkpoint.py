@@ -25,15 +25,16 @@ def encode_error(error: ErrorInfo) -> dict[str, Any]:
 def encode_op(op: Op) -> str:
     """One op as JSON text. Written out by hand: `data` is JSON already and is not encoded twice.
 
-    An op without a name is none of a step's (`RunComplete`, `None`): it has its result alone.
+    An op without a title is none of a step's (`RunComplete`, `None`): it has its result alone.
     """
     parts = [f'{{"id":"{op.id}","op":"{op.code.value}"']
-    if op.name:
-        name = _quote(op.name)
-        display = name if op.display_name == op.name else _quote(op.display_name)
-        parts.append(f',"name":{name},"displayName":{display}')
+    if op.display_name:
+        display = _quote(op.display_name)
+        if op.name:
+            parts.append(f',"name":{display if op.name == op.display_name else _quote(op.name)}')
+        parts.append(f',"displayName":{display}')
         if op.user_id:
-            user_id = name if op.user_id == op.name else _quote(op.user_id)
+            user_id = display if op.user_id == op.display_name else _quote(op.user_id)
             index = f',"index":{op.index}' if op.index else ""
             parts.append(f',"userland":{{"id":{user_id}{index}}}')
         parts.append(f',"opts":{json.dumps(op.opts) if op.opts else "{}"}')
