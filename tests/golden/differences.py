@@ -16,6 +16,7 @@ DIFFERENCES = {
     "op.data of a step without a result": "recorded as null; ours leaves it out",
     "op.data of a failed step": "repeats the error, for readers of that SDK",
     "op.opts.parallelMode": "race: without it the server starves one of several open branches",
+    "op.opts.event": "the awaited event's name, as specified; recorded in `name` only",
     "op.name of a sleep": "a sleep is an instant from its call on: ours is what is left of it",
     "error.stack": "each language has its own; ours has to be there",
     "date text": "Python writes an instant without milliseconds when it has none",
@@ -42,7 +43,14 @@ DIFFERENCES = {
 
 _SDK = f"onward:v{__version__}"
 _THEIR_HEADERS = ("x-inngest-sdk-handled", "x-inngest-framework", "server-timing")
-_WITHOUT_RESULT = {"StepPlanned", "Sleep", "StepError"}
+_WITHOUT_RESULT = {
+    "StepPlanned",
+    "Sleep",
+    "StepError",
+    "WaitForEvent",
+    "WaitForSignal",
+    "InvokeFunction",
+}
 
 
 @dataclass
@@ -90,6 +98,7 @@ class Comparison:
             self._drop("op.data of a failed step", theirs, "data")
         if mine["opts"].get("parallelMode") == "race" and "parallelMode" not in theirs["opts"]:
             self._drop("op.opts.parallelMode", mine["opts"], "parallelMode")
+        self._event(theirs, mine)
         if theirs["op"] == mine.get("op") == "Sleep" and "duration" in mine["opts"]:
             self._sleep(theirs, mine, what)
         if "error" in theirs and "error" in mine:
@@ -102,6 +111,13 @@ class Comparison:
     def _drop(self, name: str, owner: dict[str, Any], key: str) -> None:
         self.use(name)
         del owner[key]
+
+    def _event(self, theirs: dict[str, Any], mine: dict[str, Any]) -> None:
+        """What is awaited is said twice."""
+        if theirs["op"] == "WaitForEvent" and mine["opts"].get("event") == theirs["name"]:
+            self._drop("op.opts.event", mine["opts"], "event")
+        elif theirs["op"] == "WaitForEvent":
+            theirs["opts"]["event"] = theirs["name"]
 
     def _sleep(self, theirs: dict[str, Any], mine: dict[str, Any], what: str) -> None:
         """A relative sleep: what is left of it is at most all of it, and said twice."""

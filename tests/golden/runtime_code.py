@@ -424,3 +424,59 @@ def signed_run(_: threading.Event) -> Code:
         return ctx.step.run("b", same, 2)
 
     return Code(in_async, in_blocking)
+
+
+@scenario("wait-for-event-match")
+def wait_for_event_match(_: threading.Event) -> Code:
+    wait: Any = {
+        "event": "golden/approval",
+        "timeout": "30s",
+        "if_": "async.data.id == event.data.id",
+    }
+
+    async def in_async(ctx: Context) -> Any:
+        event = await ctx.step.wait_for_event("wait", **wait)
+        return event.data if event is not None else "timed out"
+
+    def in_blocking(ctx: BlockingContext) -> Any:
+        event = ctx.step.wait_for_event("wait", **wait)
+        return event.data if event is not None else "timed out"
+
+    return Code(in_async, in_blocking)
+
+
+@scenario("wait-for-event-timeout")
+def wait_for_event_timeout(_: threading.Event) -> Code:
+    async def in_async(ctx: Context) -> Any:
+        event = await ctx.step.wait_for_event("wait", event="golden/never", timeout="2s")
+        return event.data if event is not None else "timed out"
+
+    def in_blocking(ctx: BlockingContext) -> Any:
+        event = ctx.step.wait_for_event("wait", event="golden/never", timeout=2)
+        return event.data if event is not None else "timed out"
+
+    return Code(in_async, in_blocking)
+
+
+@scenario("wait-for-signal")
+def wait_for_signal(_: threading.Event) -> Code:
+    async def in_async(ctx: Context) -> Any:
+        got = await ctx.step.wait_for_signal("sig", signal="golden-signal-1", timeout="10s")
+        return {"data": got.data, "signal": got.signal} if got is not None else None
+
+    def in_blocking(ctx: BlockingContext) -> Any:
+        got = ctx.step.wait_for_signal("sig", signal="golden-signal-1", timeout="10s")
+        return {"data": got.data, "signal": got.signal} if got is not None else None
+
+    return Code(in_async, in_blocking)
+
+
+@scenario("invoke-child")
+def invoke_child(_: threading.Event) -> Code:
+    async def in_async(ctx: Context) -> Any:
+        return await ctx.step.invoke("call-child", "golden-child", data={"x": 21}, type=int)
+
+    def in_blocking(ctx: BlockingContext) -> Any:
+        return ctx.step.invoke("call-child", "golden-child", data={"x": 21}, type=int)
+
+    return Code(in_async, in_blocking)

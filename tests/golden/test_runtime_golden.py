@@ -26,10 +26,6 @@ ELSEWHERE = {
     "signed-sync": "has no calls; test_registration_as_recorded",
     "checkpoint-refusals": "a bare client asks the server; tests of onward.core: what they mean",
     "events-and-rest-api": "a bare client asks the server",
-    "invoke-child": "ctx.step.invoke is not part of the surface yet",
-    "wait-for-event-match": "ctx.step.wait_for_event is not part of the surface yet",
-    "wait-for-event-timeout": "ctx.step.wait_for_event is not part of the surface yet",
-    "wait-for-signal": "ctx.step.wait_for_signal is not part of the surface yet",
     "endpoint-all-sync": "durable endpoints are not part of the surface yet",
     "endpoint-goes-async-on-sleep": "durable endpoints are not part of the surface yet",
     **{name: "a trap; test_runtime_traps.py" for name in names() if name.startswith("edge-")},
@@ -103,7 +99,13 @@ def _remove(owner: Any, key: Any) -> None:
 @pytest.mark.parametrize("change", [_replace, _remove])
 @pytest.mark.parametrize(
     "name",
-    ["sleep-between-steps", "race-two", "retry-after-step-error", "non-retriable-step-error"],
+    [
+        "sleep-between-steps",
+        "wait-for-event-match",
+        "race-two",
+        "retry-after-step-error",
+        "non-retriable-step-error",
+    ],
 )
 def test_a_comparison_notices_each_changed_and_each_missing_field(
     bench: Bench, name: str, change: Callable[[Any, Any], None]
