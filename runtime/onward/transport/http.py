@@ -1,29 +1,302 @@
-"""Requests other than checkpoints, by httpx: trimmed journals, events, registration."""
+"""Requests other than checkpoints, by httpx: trimmed journals, events, runs, registration.
+
+What is asked, and what follows from an answer, is decided by plans: generators that yield an `Ask`
+or a `Pause` and are sent a `Reply`. `perform` carries one out on this thread. `perform_async` does
+so for an event loop: the requests are made on threads of Onward's, so nothing is bound to a loop.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import atexit
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from urllib.parse import urlsplit
 
 from onward.errors import JournalFetchError, OnwardError, OrchestratorUnavailableError
 from onward.transport.channel import Keys, is_loopback
+from onward.transport.proxies import proxy_for
 
 if TYPE_CHECKING:
     import httpx
 
+_T = TypeVar("_T")
+
 #: Seconds for one request.
 TIMEOUT = 30.0
 
+#: How often the parts of a trimmed journal are asked for.
+JOURNAL_TRIES = 3
 
-def _client(base_url: str) -> httpx.Client:
+#: The longest that a `Retry-After` is waited for, in seconds.
+LONGEST_WAIT = 30.0
+
+#: How many addresses have connections that are kept.
+_MOST_CLIENTS = 8
+
+#: Seconds before the first retry; they double with each.
+_FIRST_DELAY = 0.1
+
+_OK, _REDIRECT, _UNAUTHORIZED, _TOO_MANY, _SERVER_ERROR = 200, 300, 401, 429, 500
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request. `body` is JSON text; `keys` gives it a bearer token."""
+
+    base_url: str
+    method: str
+    path: str
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    keys: Keys | None = None
+
+    @property
+    def told(self) -> str:
+        """How messages name it; the address of an event holds a key, which is left out."""
+        path = "/e/…" if self.path.startswith("/e/") else self.path
+        return f"{self.method} {self.base_url}{path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back. `status` 0: nothing did, and `text` says why."""
+
+    status: int
+    text: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether it is a success."""
+        return _OK <= self.status < _REDIRECT
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether asking again can help: no answer, 429, 5xx."""
+        return self.status in {0, _TOO_MANY} or self.status >= _SERVER_ERROR
+
+    def retry_after(self) -> float:
+        """Seconds that the `Retry-After` header asks to wait; 0 without one."""
+        wished = self.headers.get("retry-after", "").strip()
+        if wished.isdecimal():
+            return float(wished)
+        if not wished:
+            return 0.0
+        from datetime import UTC, datetime
+        from email.utils import parsedate_to_datetime
+
+        try:
+            until = parsedate_to_datetime(wished)
+        except ValueError:
+            return 0.0
+        aware = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
+        return max(0.0, (aware - datetime.now(UTC)).total_seconds())
+
+    def json(self) -> Any:
+        """The answer as JSON, None for an empty one. Raises ValueError."""
+        return json.loads(self.text) if self.text else None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait so many seconds."""
+
+    seconds: float
+
+
+Plan: TypeAlias = Generator[Ask | Pause, Reply | None, _T]
+
+
+# ---------------------------------------------------------------------- plans
+
+
+def asking(ask: Ask, *, tries: int = 1) -> Plan[Reply]:
+    """The reply to `ask`, which is tried `tries` times while the reply says that it may help.
+
+    A `Retry-After` of up to 30 seconds is kept. A 401 is tried with the fallback key, once.
+    """
+    for attempt in range(tries):
+        reply = yield from _keyed(ask)
+        if not reply.may_pass or attempt + 1 == tries:
+            return reply
+        wished = reply.retry_after()
+        if wished > LONGEST_WAIT:
+            return reply
+        jitter = 0.5 + random.random()  # noqa: S311 - it only spreads retries
+        yield Pause(max(_FIRST_DELAY * 2**attempt * jitter, wished))
+    raise AssertionError
+
+
+def _keyed(ask: Ask) -> Plan[Reply]:
+    reply = yield from asked(ask)
+    if ask.keys is None or reply.status != _UNAUTHORIZED or not ask.keys.fall_back(reply.key):
+        return reply
+    return (yield from asked(ask))
+
+
+def asked(ask: Ask) -> Plan[Reply]:
+    """The reply to `ask`, asked once."""
+    reply = yield ask
+    if reply is None:
+        raise AssertionError
+    return reply
+
+
+def answered(ask: Ask, *, tries: int = 1) -> Plan[Any]:
+    """The JSON answer to `ask`. Raises what `refused` gives."""
+    reply = yield from asking(ask, tries=tries)
+    if not reply.good:
+        raise refused(ask, reply)
+    try:
+        return reply.json()
+    except ValueError as error:
+        message = f"{ask.told} answered {reply.status} without JSON: {reply.text[:500]}"
+        raise OnwardError(message) from error
+
+
+def refused(ask: Ask, reply: Reply) -> OnwardError:
+    """The error for a reply that is no success: OrchestratorUnavailableError if it may pass."""
+    if not reply.status:
+        message = f"{ask.told} got no answer ({reply.text}). Is the orchestrator running?"
+        return OrchestratorUnavailableError(message)
+    message = f"{ask.told} answered {reply.status}: {reply.text[:500]}"
+    return (OrchestratorUnavailableError if reply.may_pass else OnwardError)(message)
+
+
+# ---------------------------------------------------------------------- carrying them out
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A client and how many requests it is making."""
+
+    client: httpx.Client
+    users: int = 0
+    retired: bool = False
+
+
+class _Clients:
+    """The connections of this process, by address; a forked child begins without any."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[str, str | None], _Kept] = {}
+        atexit.register(self.close)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._kept = {}
+
+    @contextmanager
+    def of(self, base_url: str) -> Iterator[httpx.Client]:
+        """The client for `base_url`, which several threads may use at once."""
+        url = urlsplit(base_url)
+        host = url.hostname or ""
+        proxy = None if is_loopback(host) else proxy_for(url.scheme, host)
+        place = f"{url.scheme}://{url.netloc}", proxy
+        with self._lock:
+            kept = self._kept.pop(place, None) or _Kept(_client(proxy))
+            self._kept[place] = kept  # the latest is the last
+            kept.users += 1
+            while len(self._kept) > _MOST_CLIENTS:
+                self._retire(next(iter(self._kept)))
+        try:
+            yield kept.client
+        finally:
+            with self._lock:
+                kept.users -= 1
+                if kept.retired and not kept.users:
+                    kept.client.close()
+
+    def _retire(self, place: tuple[str, str | None]) -> None:
+        kept = self._kept.pop(place)
+        kept.retired = True
+        if not kept.users:
+            kept.client.close()
+
+    def close(self) -> None:
+        """Close the connections; the next request opens another."""
+        with self._lock:
+            for place in list(self._kept):
+                self._retire(place)
+
+
+def _client(proxy: str | None) -> httpx.Client:
     import httpx
 
-    host = urlsplit(base_url).hostname or ""
-    transport = httpx.HTTPTransport(retries=2, trust_env=not is_loopback(host))
-    return httpx.Client(
-        base_url=base_url, timeout=TIMEOUT, transport=transport, trust_env=not is_loopback(host)
-    )
+    through = proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+    return httpx.Client(timeout=TIMEOUT, proxy=through, trust_env=False)
+
+
+clients = _Clients()
+
+
+def perform(plan: Plan[_T]) -> _T:
+    """Carry out `plan` on this thread."""
+    reply: Reply | None = None
+    while True:
+        try:
+            action = plan.send(reply)
+        except StopIteration as done:
+            return cast("_T", done.value)
+        if isinstance(action, Pause):
+            time.sleep(action.seconds)
+            reply = None
+        else:
+            reply = exchange(action)
+
+
+async def perform_async(plan: Plan[_T]) -> _T:
+    """Carry out `plan` without blocking the running event loop, whichever that is.
+
+    Cancelling it lets go of a request under way, which may still be made, and makes no other.
+    """
+    import asyncio
+
+    from onward.transport.lanes import lanes
+
+    reply: Reply | None = None
+    while True:
+        try:
+            action = plan.send(reply)
+        except StopIteration as done:
+            return cast("_T", done.value)
+        if isinstance(action, Pause):
+            await asyncio.sleep(action.seconds)
+            reply = None
+        else:
+            reply = await lanes.call(partial(exchange, action))
+
+
+def exchange(ask: Ask) -> Reply:
+    """Make one request."""
+    import httpx
+
+    key = ask.keys.authorization() if ask.keys is not None else None
+    fields = {"authorization": key, **ask.headers} if key is not None else dict(ask.headers)
+    if ask.body is not None:
+        fields.setdefault("content-type", "application/json")
+    try:
+        with clients.of(ask.base_url) as client:
+            url = f"{ask.base_url.rstrip('/')}{ask.path}"
+            answer = client.request(ask.method, url, content=ask.body, headers=fields)
+    except httpx.HTTPError as error:
+        return Reply(0, str(error) or type(error).__name__, key=key)
+    return Reply(answer.status_code, answer.text, answer.headers, key)
+
+
+# ---------------------------------------------------------------------- for the runtime
 
 
 def request(
@@ -34,30 +307,8 @@ def request(
     Raises OrchestratorUnavailableError for no answer, 429 or 5xx, and OnwardError for any other
     that is not 2xx.
     """
-    import httpx
-
-    fields: dict[str, str] = {}
-    key = keys.authorization() if keys is not None else None
-    if key is not None:
-        fields["authorization"] = key
-    try:
-        with _client(base_url) as client:
-            answer = client.request(method, path, json=body, headers=fields)
-    except httpx.HTTPError as error:
-        message = f"{method} {base_url}{path} got no answer ({error}). Is the orchestrator running?"
-        raise OrchestratorUnavailableError(message) from error
-    if keys is not None and answer.status_code == 401 and keys.fall_back(key):  # noqa: PLR2004
-        return request(base_url, method, path, keys=keys, body=body)
-    if not answer.is_success:
-        message = f"{method} {base_url}{path} answered {answer.status_code}: {answer.text[:500]}"
-        may_help = answer.status_code == 429 or answer.status_code >= 500  # noqa: PLR2004
-        raise (OrchestratorUnavailableError if may_help else OnwardError)(message)
-    try:
-        return answer.json() if answer.content else None
-    except ValueError as error:
-        status, text = answer.status_code, answer.text[:500]
-        message = f"{method} {base_url}{path} answered {status} without JSON: {text}"
-        raise OnwardError(message) from error
+    content = None if body is None else json.dumps(body).encode()
+    return perform(answered(Ask(base_url, method, path, content, keys=keys)))
 
 
 def fetch_journal(
@@ -67,9 +318,13 @@ def fetch_journal(
 
     Raises JournalFetchError (SDK specification, 4.4.2).
     """
+    path = f"/v0/runs/{run_id}"
+    ask = Ask(base_url, "GET", path, keys=keys)
     try:
-        steps = request(base_url, "GET", f"/v0/runs/{run_id}/actions", keys=keys)
-        events = request(base_url, "GET", f"/v0/runs/{run_id}/batch", keys=keys)
+        steps, events = (
+            perform(answered(replace(ask, path=f"{path}/{part}"), tries=JOURNAL_TRIES))
+            for part in ("actions", "batch")
+        )
     except OnwardError as error:
         message = (
             f"The trimmed journal of run {run_id} could not be fetched: {error} Nothing was run."
