@@ -32,6 +32,15 @@ def function_result_too_large(size: int, limit: int) -> Failure:
     return Failure(ErrorInfo(ResultTooLargeError.__name__, message), retriable=False)
 
 
+def barrier(call: StepCall, reason: str) -> ErrorInfo:
+    """A step that must not start before everything before it is confirmed."""
+    message = (
+        f"The step {call.user_id!r} is a barrier, and the results before it could not be confirmed"
+        f" ({reason}). It was not started. Send the request again once the orchestrator answers."
+    )
+    return ErrorInfo(CheckpointError.__name__, message)
+
+
 def step_timeout(call: StepCall) -> Failure:
     """A step ran longer than its own `timeout`."""
     message = (

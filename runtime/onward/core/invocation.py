@@ -71,11 +71,20 @@ class Invocation(Record):
         self._looked_at = now
         self._absorb(now)
         buffer = self._buffer
-        if buffer.in_flight or not buffer.waiting:
+        if buffer.in_flight:
             return None
+        if not buffer.waiting or self._holds:
+            return self._heartbeat(now)
         late = self._draining or now >= self._at.deadline.soft_at(buffer.bytes)
         due = not self._first_frontier_only and buffer.due(now)
-        return self._send() if late or due or self._singly else None
+        return self._send() if late or due or self._singly else self._heartbeat(now)
+
+    def _heartbeat(self, now: float) -> Send | None:
+        """An empty checkpoint: this invocation is alive, and the run is not to be taken over."""
+        if now < self._beat_at or self._ended is not None:
+            return None
+        self._beat_at = now + self._at.heartbeat
+        return Send(())
 
     def abandon(self) -> Send | None:
         """Nobody waits for the answer any more: flush what nothing has confirmed, and end."""
@@ -94,12 +103,12 @@ class Invocation(Record):
         if self._answered:
             return inf
         deadline, buffer = self._at.deadline, self._buffer
-        times = [self._grace_at]
+        times = [self._grace_at, self._beat_at]
         if not self._cutting:
             times.append(deadline.ends_at)
         if buffer.waiting and not self._single:
             times.append(buffer.due_at())
-            if not buffer.in_flight:
+            if not buffer.in_flight and not self._holds:
                 times.append(deadline.soft_at(buffer.bytes))
         if self._running:
             running = (c for c in self._running.values() if c.sequence not in self._cutting)
@@ -115,6 +124,8 @@ class Invocation(Record):
         return policy is None or not policy.pipelined or self._buffer.full
 
     def _send(self) -> Send:
+        if self._at.heartbeat:
+            self._beat_at = self._looked_at + self._at.heartbeat
         return Send(self._buffer.take(1 if self._singly else None))
 
     def _respond(self, response: Response) -> Respond:
@@ -130,6 +141,8 @@ class Invocation(Record):
             return None
         if not self._buffer.waiting:
             return self._respond(response)
+        if self._holds:
+            return self._respond(answers.after(self._buffer.waiting, response))
         if self._unconfirmable is None:
             return self._send()
         return self._hand_over()
@@ -158,7 +171,8 @@ class Invocation(Record):
     def _hang(self) -> Action | None:
         if self._buffer.in_flight:
             return None
-        if self._buffer.waiting and not self._single and self._unconfirmable is None:
+        unsent = self._buffer.waiting and not (self._single or self._holds)
+        if unsent and self._unconfirmable is None:
             return self._send()
         self._answered = True
         return Hang()
@@ -190,6 +204,7 @@ class Invocation(Record):
         if (
             small
             or not waiting
+            or self._holds
             or (self._unconfirmable is not None and riding <= planning.RESPONSE_LIMIT)
         ):
             return self._respond(answers.run_complete(result, waiting))
@@ -344,6 +359,9 @@ class Invocation(Record):
     def _start_next(self, now: float) -> Action | None:
         for call in self._open.values():
             if call.not_before <= now and self._may_start(call, now):
+                if call.barrier and self._buffer and not self._buffer.in_flight and self._holds:
+                    reason = "the orchestrator cannot be reached"
+                    return self._function_error(failures.barrier(call, reason))
                 if call.barrier and self._buffer:
                     return None if self._buffer.in_flight else self._send()
                 return self._begin(call, now)

@@ -52,6 +52,8 @@ class Record:
         self._refused: StepCall | None = None
         self._answered = False
         self._unconfirmable: str | None = None
+        self._held = 0
+        self._beat_at = inf
         self._draining = False
         self._branch_lost = False
         self._grace_at = inf
@@ -158,12 +160,10 @@ class Record:
         """A body raised. False: the outcome came too late and is discarded."""
         if not self._claim(call, now):
             return False
-        delay = failure.retry_after or backoff(call.tries, 0.5)
-        soon = delay <= IN_PLACE_LIMIT and fits(self._at.deadline, now + delay, None)
-        if failure.retriable and call.in_place_left and soon:
+        if self.retries_in_place(call, failure, now):
             call.in_place_left -= 1
+            call.not_before = now + self._in_place_delay(call, failure)
             call.tries += 1
-            call.not_before = now + delay
             self._reopen(call)
             return True
         call.failure = failure
@@ -175,6 +175,17 @@ class Record:
         )
         self._failed[call.sequence] = call
         return True
+
+    def retries_in_place(self, call: StepCall, failure: Failure, now: float) -> bool:
+        """Whether a body that failed so is tried again within this invocation."""
+        if not (failure.retriable and call.in_place_left):
+            return False
+        delay = self._in_place_delay(call, failure)
+        return delay <= IN_PLACE_LIMIT and fits(self._at.deadline, now + delay, None)
+
+    @staticmethod
+    def _in_place_delay(call: StepCall, failure: Failure) -> float:
+        return failure.retry_after or backoff(call.tries, 0.5)
 
     def was_cut(self, call: StepCall, now: float) -> None:
         """A body was stopped, by its own timeout or by the deadline, or since all is answered."""
@@ -232,22 +243,43 @@ class Record:
             return
         self._buffer.fail()
         if verdict is Verdict.GONE:
-            self._gone = True
-            self.notices.append(
-                "The orchestrator says that this run is over, was cancelled, or is owned by a newer"
-                f" invocation. It stops here; no further step is started. ({detail})"
-            )
+            self.gone(detail)
         elif verdict is Verdict.TOO_LARGE and len(batch) > 1:
             self._singly = True
         elif verdict is Verdict.TOO_LARGE:
             self._refuse_result(batch[0], detail)
             self._singly = self._singly and bool(self._buffer.waiting)
+        elif not self._at.hands_over:
+            self._hold(detail or verdict.name)
         else:
             self._unconfirmable = detail or verdict.name
             self.notices.append(
                 f"{len(batch)} finished step(s) could not be checkpointed ({self._unconfirmable})."
                 " They are handed over in this invocation's response instead."
             )
+
+    def gone(self, detail: str = "") -> None:
+        """The run is over, or another invocation owns it."""
+        self._gone = True
+        self.notices.append(
+            "The orchestrator says that this run is over, was cancelled, or is owned by a newer"
+            f" invocation. It stops here; no further step is started. ({detail})"
+        )
+
+    def _hold(self, reason: str) -> None:
+        """Go on without the checkpoint: what waits is sent again with the next result."""
+        if not self._held:
+            self.notices.append(
+                f"{len(self._buffer.waiting)} finished step(s) could not be checkpointed"
+                f" ({reason}). The run goes on without its orchestrator, and tries again with each"
+                " further step: what is not confirmed by its end may run again."
+            )
+        self._held = len(self._buffer.waiting)
+
+    @property
+    def _holds(self) -> bool:
+        """Whether everything that waits has been refused, and nothing has come since."""
+        return 0 < len(self._buffer.waiting) <= self._held
 
     def _claim(self, call: StepCall, now: float) -> bool:
         """Claim the one outcome of a running body."""

@@ -87,6 +87,14 @@ def handover(finished: Sequence[Op], planned: Op | None) -> Response:
     return Response(STATUS_OPS, (*finished, planned) if planned else tuple(finished))
 
 
+def after(waiting: Sequence[Op], response: Response) -> Response:
+    """`response` after results that wait for their confirmation: for those that nobody hands over.
+
+    No orchestrator reads this answer; its ops become the run's last checkpoint.
+    """
+    return replace(response, ops=(*waiting, *response.ops))
+
+
 def function_error(
     error: ErrorInfo, *, retriable: bool, retry_after: int | None = None
 ) -> Response:

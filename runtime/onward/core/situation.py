@@ -17,7 +17,10 @@ class Situation:
     """What a call request and the function's options say about one invocation.
 
     `policy` None is the classic mode, a call a step. `abandons`: a body that cannot be stopped may
-    be left behind (a server) or must not be (Lambda).
+    be left behind (a server) or must not be (Lambda). `attempt_known`: whether `attempt` counts the
+    tries; where the orchestrator does not tell, any call may be the last try. `hands_over`: whether
+    the orchestrator reads the response, so that it can carry what no checkpoint confirmed.
+    `heartbeat`: after so many seconds without a checkpoint an empty one is sent; 0 for never.
     """
 
     request_id: str
@@ -30,6 +33,9 @@ class Situation:
     plan_always: bool = False
     plan_parallel: bool = False
     abandons: bool = True
+    attempt_known: bool = True
+    hands_over: bool = True
+    heartbeat: float = 0.0
 
     @property
     def targeted(self) -> bool:
@@ -49,4 +55,4 @@ class Situation:
     @property
     def first_frontier_only(self) -> bool:
         """Whether only the first steps without a result run: a new attempt counter comes after."""
-        return self.single or self.attempt > 0
+        return self.single or self.attempt > 0 or not self.attempt_known

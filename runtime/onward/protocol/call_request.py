@@ -24,7 +24,7 @@ class CallRequest:
     `function_id` is the composite id `app-function` from the address, `fn_id` the server's own id.
     `target` is the hashed id of the one step to run, or `"step"`. `attempt` counts from 0.
     `use_api` says that journal and events were left out and have to be fetched; `stack` is the
-    journal's delivery order.
+    journal's delivery order. `attempt_known`: whether the request told `attempt`.
     """
 
     function_id: str
@@ -36,6 +36,7 @@ class CallRequest:
     job_id: str = ""
     generation_id: int = 0
     attempt: int = 0
+    attempt_known: bool = True
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     event: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Mapping[str, Any], ...] = ()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from onward.core.ops import ErrorInfo, Op
+from onward.core.retry import Verdict
 from onward.protocol.call_request import CallRequest
 
 _quote = json.encoder.encode_basestring_ascii
@@ -69,3 +71,64 @@ def encode_checkpoint(
         }
     )
     return f'{head[:-1]},"steps":{encode_ops(ops)}}}'.encode()
+
+
+class Checkpoints(Protocol):
+    """How one invocation's checkpoints look, and what their answers mean.
+
+    `hands_over`: whether the response of the invocation can carry what no checkpoint confirmed.
+    `heartbeat`: after so many seconds without a checkpoint an empty one says that the invocation
+    lives; 0 for never. `patience`: how long a checkpoint may take, in seconds; None: until the
+    deadline.
+    """
+
+    @property
+    def hands_over(self) -> bool:
+        """See above."""
+        ...
+
+    @property
+    def heartbeat(self) -> float:
+        """See above."""
+        ...
+
+    @property
+    def patience(self) -> float | None:
+        """See above."""
+        ...
+
+    def encode(
+        self, ops: Iterable[Op], *, request_started_ms: int, sent_ms: int
+    ) -> tuple[str, bytes] | None:
+        """The path and the body of a checkpoint; None: it need not be sent."""
+        ...
+
+    def judge(self, verdict: Verdict, answer: str) -> Verdict:
+        """What `verdict` means, given the server's answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundRun:
+    """The checkpoints of a run that its orchestrator called."""
+
+    call: CallRequest
+
+    #: The orchestrator reads the response.
+    hands_over = True
+    heartbeat = 0.0
+    patience = None
+
+    def encode(
+        self, ops: Iterable[Op], *, request_started_ms: int, sent_ms: int
+    ) -> tuple[str, bytes] | None:
+        """See `Checkpoints`."""
+        body = encode_checkpoint(
+            self.call, ops, request_started_ms=request_started_ms, sent_ms=sent_ms
+        )
+        return checkpoint_path(self.call.run_id), body
+
+    def judge(self, verdict: Verdict, answer: str) -> Verdict:
+        """See `Checkpoints`."""
+        del answer
+        return verdict
