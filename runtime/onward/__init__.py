@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from onward import asgi as asgi
     from onward import aws_lambda as aws_lambda
+    from onward import middleware as middleware
     from onward import testing as testing
     from onward.app import App, Function
+    from onward.client import Run
     from onward.config import (
         BALANCED,
         BLENDED,
@@ -28,15 +30,26 @@ if TYPE_CHECKING:
     )
     from onward.context import BlockingContext, Context, InboundEvent, InboundSignal
     from onward.errors import (
+        BlockingCallError,
         ConfigurationError,
         DurationError,
+        EventError,
+        EventRejectedError,
+        EventSchemaError,
+        EventsNotSentError,
         NonRetriableError,
         OnwardError,
         ResultError,
         RetryAfterError,
+        RunCancelledError,
+        RunError,
+        RunFailedError,
+        RunNotFinishedError,
         StepError,
         StepUsageError,
+        UnknownRunError,
     )
+    from onward.outbound import NewEvent
 
 __version__ = "0.1.0"
 
@@ -64,9 +77,21 @@ _HOMES = {
     "ResultError": "errors",
     "RetryAfterError": "errors",
     "StepError": "errors",
+    "Run": "client",
+    "NewEvent": "outbound",
+    "BlockingCallError": "errors",
+    "EventError": "errors",
+    "EventRejectedError": "errors",
+    "EventSchemaError": "errors",
+    "EventsNotSentError": "errors",
+    "RunError": "errors",
+    "RunCancelledError": "errors",
+    "RunFailedError": "errors",
+    "RunNotFinishedError": "errors",
+    "UnknownRunError": "errors",
     "StepUsageError": "errors",
 }
-_MODULES = ("asgi", "aws_lambda", "testing")
+_MODULES = ("asgi", "aws_lambda", "middleware", "testing")
 
 __all__ = [
     "BALANCED",
@@ -76,6 +101,7 @@ __all__ = [
     "PERFORMANT",
     "SAFE",
     "App",
+    "BlockingCallError",
     "BlockingContext",
     "CancelOn",
     "Checkpointing",
@@ -84,15 +110,26 @@ __all__ = [
     "Cron",
     "DurationError",
     "Event",
+    "EventError",
+    "EventRejectedError",
+    "EventSchemaError",
+    "EventsNotSentError",
     "Function",
     "InboundEvent",
     "InboundSignal",
+    "NewEvent",
     "NonRetriableError",
     "OnwardError",
     "ResultError",
     "RetryAfterError",
+    "Run",
+    "RunCancelledError",
+    "RunError",
+    "RunFailedError",
+    "RunNotFinishedError",
     "StepError",
     "StepUsageError",
+    "UnknownRunError",
     "asgi",
     "aws_lambda",
     "testing",

@@ -10,7 +10,13 @@ from onward.config import CancelOn, Checkpointing, Cron, Event, resolve_checkpoi
 from onward.errors import ConfigurationError, UnknownFunctionError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from onward.client import Run
     from onward.config import Duration
+    from onward.outbound import Events
+    from onward.middleware.base import Middleware
+    from onward.middleware.chain import Chain
     from onward.schemas import Declared
     from onward.settings import Settings
     from onward.transport.channel import Channel, Keys
@@ -61,6 +67,7 @@ class Function:
     cancel_on: tuple[CancelOn, ...]
     plan_parallel: bool
     name: str
+    middleware: tuple[Middleware, ...] = ()
 
     @property
     def composite_id(self) -> str:
@@ -107,6 +114,14 @@ class App:
             Default: 0.25 s and four round trips. `ONWARD_DEADLINE_MARGIN` sets it too.
         schemas: What the data of events looks like, by event name: a pydantic model, or another
             annotation. The schemas of triggers (`Event(…, schema=…)`) join them.
+        dev: Dev mode: `True`, `False`, or a dev server's URL. Default: `INNGEST_DEV`.
+        signing_key: What calls are signed with. Default: `INNGEST_SIGNING_KEY`.
+        signing_key_fallback: Taken too while keys are rotated; `INNGEST_SIGNING_KEY_FALLBACK`.
+        event_key: What events are sent with. Default: `INNGEST_EVENT_KEY`.
+        env: The branch environment to use. Default: `INNGEST_ENV`.
+        serve_origin: Scheme and host under which the app is reached; `INNGEST_SERVE_ORIGIN`.
+        serve_path: The path under which it is reached; `INNGEST_SERVE_PATH`.
+        middleware: Around every function and every event sent; the first is nearest to the wire.
 
     Raises ConfigurationError.
     """
@@ -116,15 +131,26 @@ class App:
     orchestrator: str | None = None
     deadline_margin: Duration | None = None
     schemas: Mapping[str, Any] | None = None
+    dev: bool | str | None = None
+    signing_key: str | None = field(default=None, repr=False)
+    signing_key_fallback: str | None = field(default=None, repr=False)
+    event_key: str | None = field(default=None, repr=False)
+    env: str | None = None
+    serve_origin: str | None = None
+    serve_path: str | None = None
+    middleware: Sequence[Middleware] = ()
     functions: dict[str, Function] = field(default_factory=dict, init=False)
     body_observers: list[Callable[[BodyEvent], None]] = field(default_factory=list, init=False)
     event_schemas: dict[str, Declared] = field(default_factory=dict, init=False, repr=False)
     _settings: Settings | None = field(default=None, init=False, repr=False)
     _channel: Channel | None = field(default=None, init=False, repr=False)
+    _keys: Keys | None = field(default=None, init=False, repr=False)
+    _chains: dict[str, Chain] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_id(self.id, "an app's id")
         resolve_checkpointing(self.checkpointing)
+        self.middleware = _middleware(self.middleware, f"middleware of app {self.id!r}")
         if self.deadline_margin is not None:
             from onward.core.durations import parse_duration
 
@@ -147,6 +173,7 @@ class App:
         cancel_on: CancelOn | Sequence[CancelOn] = (),
         parallel: str = "eager",
         name: str | None = None,
+        middleware: Sequence[Middleware] = (),
     ) -> Callable[[_F], _F]:
         """Register a function: `async def f(ctx: Context)` or `def f(ctx: BlockingContext)`.
 
@@ -159,6 +186,7 @@ class App:
             parallel: `"eager"` runs concurrent steps in this process, `"orchestrated"` plans each
                 as a call of its own, with its own attempts.
             name: For people; by default the id.
+            middleware: Around this function, inside of the app's.
 
         Raises ConfigurationError, naming the function and the field.
         """
@@ -185,6 +213,7 @@ class App:
                 f"The app {self.id!r} has a function {id!r} already. Give each its own id."
             )
         resolved = resolve_checkpointing(self.checkpointing, checkpointing)
+        around = _middleware(middleware, f"middleware of {where}")
         for event in triggers:
             if isinstance(event, Event) and event.schema is not None:
                 self._declare(event.name, event.schema, where)
@@ -200,11 +229,28 @@ class App:
                 cancels,
                 parallel == "orchestrated",
                 name or id,
+                around,
             )
             self.functions[function.composite_id] = function
             return handler
 
         return register
+
+    def chain(self, function: Function | None = None) -> Chain | None:
+        """The middleware around `function`, or around what the app does outside of functions.
+
+        None: there is none.
+        """
+        middleware = (*self.middleware, *(function.middleware if function else ()))
+        if not middleware:
+            return None
+        where = f"function {function.id!r}" if function else f"app {self.id!r}"
+        chain = self._chains.get(where)
+        if chain is None:
+            from onward.middleware.chain import Chain
+
+            chain = self._chains[where] = Chain(middleware, where)
+        return chain
 
     def find(self, composite_id: str) -> Function:
         """The function that a call request names. Raises UnknownFunctionError."""
@@ -236,29 +282,137 @@ class App:
     def settings(self) -> Settings:
         """Where the orchestrator is, and the keys; from the environment, at first use."""
         if self._settings is None:
-            import os
-
-            from onward.settings import resolve_settings
-
-            self._settings = resolve_settings(os.environ, self.orchestrator)
+            self._settings = self.read_settings()
         return self._settings
 
-    def keys(self) -> Keys:
-        """The signing key and its fallback, for requests to the orchestrator."""
-        from onward.transport.channel import Keys
+    def read_settings(self) -> Settings:
+        """The settings as the environment says now. Raises ConfigurationError."""
+        import os
 
-        return Keys(self.settings.signing_key, self.settings.signing_key_fallback)
+        from onward.settings import Given, resolve_settings
+
+        given = Given(
+            orchestrator=self.orchestrator,
+            dev=self.dev,
+            signing_key=self.signing_key,
+            signing_key_fallback=self.signing_key_fallback,
+            event_key=self.event_key,
+            env=self.env,
+            serve_origin=self.serve_origin,
+            serve_path=self.serve_path,
+        )
+        return resolve_settings(os.environ, given=given)
+
+    def keys(self) -> Keys:
+        """The signing key and its fallback, for requests to the orchestrator.
+
+        One object an app: once the orchestrator refused the key, the fallback is used for good.
+        """
+        if self._keys is None:
+            from onward.transport.channel import Keys
+
+            self._keys = Keys(*self.settings.signing_keys)
+        return self._keys
 
     @property
     def channel(self) -> Channel:
         """The checkpoint channel of this process."""
         if self._channel is None:
-            from onward import __version__
             from onward.transport.channel import Channel
 
-            sdk = f"onward:v{__version__}"
-            self._channel = Channel(self.settings.api_url, self.keys(), sdk=sdk)
+            settings = self.settings
+            self._channel = Channel(settings.api_url, self.keys(), headers=settings.outgoing())
         return self._channel
+
+    # Events and runs, from anywhere: a web handler, a script
+
+    def send(self, events: Events) -> list[str]:
+        """Send one event or several; returns their ids, in their order.
+
+        Args:
+            events: A `NewEvent`, a mapping such as `{"name": "order/paid", "data": {…}}`, or
+                several of those.
+
+        Raises:
+            EventError: One cannot be sent as it is, or its data does not fit its schema.
+            EventRejectedError: The orchestrator refused one.
+            EventsNotSentError: The orchestrator did not answer, however often that was tried.
+            ConfigurationError: There is no event key.
+            BlockingCallError: This thread runs an event loop: await `send_async`.
+        """
+        from onward.client import blocking, sending_checked
+
+        return blocking("send", sending_checked(self, events))
+
+    async def send_async(self, events: Events) -> list[str]:
+        """As `send`, without blocking the event loop."""
+        from onward.client import sending_checked
+        from onward.transport.http import perform_async
+
+        return await perform_async(sending_checked(self, events))
+
+    def run(self, run_id: str) -> Run:
+        """The run of that id: its status and result, and to cancel it. Asks nothing yet."""
+        from onward.client import Run
+
+        return Run(self, run_id)
+
+    def runs_of(self, event_id: str) -> list[Run]:
+        """The runs that the event of that id, one that `send` returned, has started so far."""
+        from onward.client import blocking, listing_handles
+
+        return blocking("runs_of", listing_handles(self, event_id))
+
+    async def runs_of_async(self, event_id: str) -> list[Run]:
+        """As `runs_of`."""
+        from onward.client import listing_handles
+        from onward.transport.http import perform_async
+
+        return await perform_async(listing_handles(self, event_id))
+
+    def cancel_runs(
+        self,
+        function: str,
+        *,
+        started_before: datetime | None = None,
+        started_after: datetime | None = None,
+        if_: str | None = None,
+    ) -> str:
+        """Cancel all runs of `function`, given by its id, that started in a time; returns an id.
+
+        Args:
+            function: The id of one of this app's functions.
+            started_before: An aware datetime, not in the future. Default: now.
+            started_after: An aware datetime. Default: the beginning.
+            if_: A CEL expression over `event`, such as `"event.data.tenant == 'acme'"`.
+        """
+        from onward.client import blocking, bulk_cancelling
+
+        plan = bulk_cancelling(self, function, started_before, started_after, if_)
+        return blocking("cancel_runs", plan)
+
+    async def cancel_runs_async(
+        self,
+        function: str,
+        *,
+        started_before: datetime | None = None,
+        started_after: datetime | None = None,
+        if_: str | None = None,
+    ) -> str:
+        """As `cancel_runs`."""
+        from onward.client import bulk_cancelling
+        from onward.transport.http import perform_async
+
+        plan = bulk_cancelling(self, function, started_before, started_after, if_)
+        return await perform_async(plan)
+
+
+def _middleware(value: object, where: str) -> tuple[Middleware, ...]:
+    if value in ((), []):
+        return ()
+    from onward.middleware.base import check_middleware
+
+    return check_middleware(value, where)
 
 
 def _is_count(value: object) -> bool:

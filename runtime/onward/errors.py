@@ -100,6 +100,13 @@ class OrchestratorUnavailableError(OnwardError):
     retriable = True
 
 
+class BlockingCallError(OnwardError):
+    """A blocking call was made on the thread of a running event loop. Nothing was done."""
+
+    code = "blocks_event_loop"
+    fault = Fault.USER
+
+
 class EventError(OnwardError):
     """An event cannot be sent as it is: its name, its data, its size. Nothing was sent."""
 
@@ -225,6 +232,14 @@ class CheckpointError(OnwardError):
 
     code = "checkpoint_refused"
     fault = Fault.ORCHESTRATOR
+
+
+class MiddlewareError(OnwardError):
+    """A middleware's hook raised; the message names middleware, hook and function."""
+
+    code = "middleware_failed"
+    fault = Fault.USER
+    retriable = True
 
 
 class StepError(OnwardError):

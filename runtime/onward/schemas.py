@@ -153,6 +153,16 @@ def _fitted(declared: Declared, data: Any, name: str, told: str) -> Any:
         ) from error
 
 
+def rebuilt(annotation: Any, value: Any) -> Any:
+    """`value`, parsed from JSON, as `annotation` says. Raises ValueError with what is wrong."""
+    try:
+        return _adapter(annotation).validate_json(encode(value))
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        raise ValueError(_problems(error)) from error
+
+
 def outgoing(app: App, name: str, data: Any, *, schema: Any = None) -> dict[str, Any]:
     """The data of an event to be sent, as JSON values, checked against its schema.
 

@@ -49,7 +49,7 @@ _OK, _REDIRECT, _UNAUTHORIZED, _TOO_MANY, _SERVER_ERROR = 200, 300, 401, 429, 50
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request. `body` is JSON text; `keys` gives it a bearer token."""
+    """One request. `body` is JSON text; `keys` gives it a bearer token. `timeout` in seconds."""
 
     base_url: str
     method: str
@@ -57,6 +57,7 @@ class Ask:
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     keys: Keys | None = None
+    timeout: float = TIMEOUT
 
     @property
     def told(self) -> str:
@@ -290,7 +291,9 @@ def exchange(ask: Ask) -> Reply:
     try:
         with clients.of(ask.base_url) as client:
             url = f"{ask.base_url.rstrip('/')}{ask.path}"
-            answer = client.request(ask.method, url, content=ask.body, headers=fields)
+            answer = client.request(
+                ask.method, url, content=ask.body, headers=fields, timeout=ask.timeout
+            )
     except httpx.HTTPError as error:
         return Reply(0, str(error) or type(error).__name__, key=key)
     return Reply(answer.status_code, answer.text, answer.headers, key)
