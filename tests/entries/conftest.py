@@ -10,6 +10,8 @@ from tests.support.entry_fixtures import (
     entry,
     no_kill,
     vercel,
+    wsgi,
+    wsgi_server,
 )
 
 __all__ = [
@@ -22,4 +24,6 @@ __all__ = [
     "entry",
     "no_kill",
     "vercel",
+    "wsgi",
+    "wsgi_server",
 ]

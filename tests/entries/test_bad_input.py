@@ -9,9 +9,18 @@ from typing import Any
 import pytest
 
 from onward import asgi as asgi_module
+from onward import serving
 from tests.entries.app import small_app
 from tests.support.checkpoint_api import CheckpointApi
-from tests.support.entries import PATH, AsgiEntry, Entry, LambdaEntry, call_request, step_id
+from tests.support.entries import (
+    PATH,
+    AsgiEntry,
+    Entry,
+    HttpEntry,
+    LambdaEntry,
+    call_request,
+    step_id,
+)
 
 pytestmark = pytest.mark.usefixtures("api")
 
@@ -30,24 +39,43 @@ def test_an_unknown_function_or_app(entry: Entry, name: str) -> None:
     assert ran == []
 
 
-def test_no_function_is_named(asgi: AsgiEntry) -> None:
+@pytest.mark.parametrize(
+    ("query", "missing"),
+    [
+        ("", "fnId and stepId"),
+        ("?", "fnId and stepId"),
+        ("?fnId=&stepId=step", "fnId"),
+        ("?stepId=step", "fnId"),
+        ("?fnid=shop-sell&stepId=step", "fnId"),
+        ("?fnId=shop-sell", "stepId"),
+        ("?fnId=shop-sell&stepId=", "stepId"),
+    ],
+)
+@pytest.mark.parametrize("server", ["asgi", "wsgi"])
+def test_no_function_is_named(
+    server: str, query: str, missing: str, request: pytest.FixtureRequest
+) -> None:
     ran: list[str] = []
-    body = json.dumps(call_request()).encode()
-    for query in ("", "?", "?fnId=", "?stepId=step", "?fnid=shop-sell"):
-        answer = asgi.http(small_app(ran), "POST", PATH + query, body)
-        assert answer.status == 500
-        assert answer.body["name"] == "UnknownFunctionError"
-        assert "it has: shop-refund, shop-sell" in answer.body["message"]
+    entry: HttpEntry = request.getfixturevalue(server)
+    answer = entry.http(small_app(ran), "POST", PATH + query, json.dumps(call_request()).encode())
+    assert (answer.status, answer.headers["x-inngest-no-retry"]) == (400, "true")
+    assert answer.body["name"] == "MalformedCallRequestError"
+    assert f"lacks {missing}. Nothing was run." in answer.body["message"]
+    assert ran == []
+
+
+def test_a_direct_invocation_that_names_no_function() -> None:
+    ran: list[str] = []
     event = {"onward": "call", "request": call_request()}
     assert LambdaEntry().invoke(small_app(ran), event).body["name"] == "UnknownFunctionError"
     assert ran == []
 
 
-@pytest.mark.parametrize("query", ["?fnId=%FF%00", "?fnId=shop-sell%0d%0a", "?fnId=a&fnId=b"])
+@pytest.mark.parametrize("query", ["fnId=%FF%00", "fnId=shop-sell%0d%0a", "fnId=a&fnId=b"])
 def test_a_query_of_nonsense(asgi: AsgiEntry, query: str) -> None:
     ran: list[str] = []
     body = json.dumps(call_request()).encode()
-    answer = asgi.http(small_app(ran), "POST", PATH + query, body)
+    answer = asgi.http(small_app(ran), "POST", f"{PATH}?{query}&stepId=step", body)
     assert (answer.status, answer.body["name"]) == (500, "UnknownFunctionError")
     assert ran == []
 
@@ -205,7 +233,7 @@ def test_a_body_that_is_not_json(asgi: AsgiEntry, kind: str) -> None:
 
 
 def test_a_body_over_the_limit(asgi: AsgiEntry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asgi_module, "BODY_LIMIT", 100_000)
+    monkeypatch.setattr(serving, "BODY_LIMIT", 100_000)
     ran: list[str] = []
     request = call_request({"x": {"data": "x" * 100_000}})
     answer = asgi.call(small_app(ran), request)

@@ -304,7 +304,9 @@ def test_vercel_without_its_module(asgi: AsgiEntry, monkeypatch: pytest.MonkeyPa
     told = Told()
     app = told.app()
     monkeypatch.setitem(sys.modules, "vercel_runtime", None)
-    asgi.http(app, "POST", f"{PATH}?fnId=clock-look", json.dumps(call_request()).encode())
+    asgi.http(
+        app, "POST", f"{PATH}?fnId=clock-look&stepId=step", json.dumps(call_request()).encode()
+    )
     assert told.remaining == inf
 
 
@@ -312,14 +314,24 @@ def test_vercel_with_an_older_module(asgi: AsgiEntry, monkeypatch: pytest.Monkey
     """One that has no deadline to tell."""
     told = Told()
     monkeypatch.setitem(sys.modules, "vercel_runtime", ModuleType("vercel_runtime"))
-    asgi.http(told.app(), "POST", f"{PATH}?fnId=clock-look", json.dumps(call_request()).encode())
+    asgi.http(
+        told.app(),
+        "POST",
+        f"{PATH}?fnId=clock-look&stepId=step",
+        json.dumps(call_request()).encode(),
+    )
     assert told.remaining == inf
 
 
 def test_an_instant_that_has_passed(asgi: AsgiEntry, caplog: pytest.LogCaptureFixture) -> None:
     told = Told()
     sys.modules["vercel_runtime"].deadline = datetime.now(UTC) - timedelta(seconds=3)  # type: ignore[attr-defined]
-    asgi.http(told.app(), "POST", f"{PATH}?fnId=clock-look", json.dumps(call_request()).encode())
+    asgi.http(
+        told.app(),
+        "POST",
+        f"{PATH}?fnId=clock-look&stepId=step",
+        json.dumps(call_request()).encode(),
+    )
     assert told.remaining == inf
     assert "It is ignored" in caplog.text
 

@@ -14,6 +14,8 @@ from tests.support.entry_fixtures import (
     entry,
     no_kill,
     vercel,
+    wsgi,
+    wsgi_server,
 )
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
     "entry",
     "no_kill",
     "vercel",
+    "wsgi",
+    "wsgi_server",
 ]
 
 

@@ -8,12 +8,19 @@ import pytest
 
 from tests.support.harness import Platform, World, clean_environment
 from tests.support.loops import LoopThread
+from tests.support.matrix import spread
+from tests.support.wsgi_server import WsgiThread
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each scenario over the matrix."""
+    spread(metafunc)
 
 
 @pytest.fixture(scope="package")
 def platform() -> Iterator[Platform]:
-    with LoopThread("orchestrator") as loops, LoopThread("app") as app_loops:
-        yield Platform(loops, app_loops)
+    with LoopThread("orchestrator") as loops, LoopThread("app") as app_loops, WsgiThread() as wsgi:
+        yield Platform(loops, app_loops, wsgi)
 
 
 def _world(platform: Platform, driver: str, entry: str) -> Iterator[World]:
@@ -24,12 +31,12 @@ def _world(platform: Platform, driver: str, entry: str) -> Iterator[World]:
         world.close()
 
 
-@pytest.fixture(params=["asgi", "lambda"])
+@pytest.fixture
 def entry(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["async", "blocking"])
+@pytest.fixture
 def driver(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

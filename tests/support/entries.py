@@ -1,4 +1,4 @@
-"""Calling functions through both entries as platforms do: over a socket, or as Lambda does."""
+"""Calling functions through every entry as platforms do: over a socket, or as Lambda does."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import http.client
 import json
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import onward
 import onward.asgi
+import onward.wsgi
 from onward.core.ids import NO_TARGET, hash_step
 from tests.support.checkpoint_api import CheckpointApi
 from tests.support.loops import LoopThread
@@ -172,13 +173,26 @@ class AsgiServer:
         return found - {"RequestResponseCycle.run_asgi"}
 
 
-@dataclass
-class AsgiEntry:
-    """Posts call requests to `onward.asgi.serve(app)` over a real socket."""
+class Server(Protocol):
+    """A real server; what it `serves` may be changed between requests."""
 
-    server: AsgiServer
-    name: str = "asgi"
-    headers: dict[str, str] = field(default_factory=dict)
+    serves: Any
+
+    @property
+    def port(self) -> int | None: ...
+
+    def tasks(self) -> set[str]: ...
+
+
+class HttpEntry:
+    """Posts call requests to what `serve` makes of an app, over a real socket."""
+
+    name = ""
+    serve: Callable[[onward.App], Any]
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.headers: dict[str, str] = {}
 
     def call(
         self,
@@ -207,7 +221,7 @@ class AsgiEntry:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Any request."""
-        self.server.serves = onward.asgi.serve(app)
+        self.server.serves = self.serve(app)
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
         try:
             connection.request(method, path, body, {**self.headers, **(headers or {})})
@@ -217,6 +231,20 @@ class AsgiEntry:
             connection.close()
         fields = {name.lower(): value for name, value in answer.getheaders()}
         return Answer(answer.status, fields, json.loads(text) if text else None)
+
+
+class AsgiEntry(HttpEntry):
+    """Over `onward.asgi.serve(app)`."""
+
+    name = "asgi"
+    serve = staticmethod(onward.asgi.serve)
+
+
+class WsgiEntry(HttpEntry):
+    """Over `onward.wsgi.serve(app)`."""
+
+    name = "wsgi"
+    serve = staticmethod(onward.wsgi.serve)
 
 
 def shape_of(answer: Answer, *, unconfirmable: bool = False) -> str:

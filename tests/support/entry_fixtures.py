@@ -1,4 +1,4 @@
-"""Fixtures around both entries, for the folders' conftest modules to import."""
+"""Fixtures around the entries, for the folders' conftest modules to import."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from onward import aws_lambda
 from onward.execution import engine
 from onward.transport.channel import Channel
 from tests.support.checkpoint_api import CheckpointApi
-from tests.support.entries import AsgiEntry, AsgiServer, Entry, LambdaEntry
+from tests.support.entries import AsgiEntry, AsgiServer, Entry, HttpEntry, LambdaEntry, WsgiEntry
 from tests.support.loops import LoopThread
+from tests.support.wsgi_server import WsgiThread
 
 #: What the runtime reads, and a developer's shell may have set.
 VARIABLES = (
@@ -28,6 +29,11 @@ VARIABLES = (
     "INNGEST_EVENT_KEY",
     "INNGEST_ENV",
     "INNGEST_SERVE_ORIGIN",
+    "INNGEST_SERVE_HOST",
+    "INNGEST_SERVE_PATH",
+    "INNGEST_ALLOW_IN_BAND_SYNC",
+    "INNGEST_STREAMING",
+    "INNGEST_LOG_LEVEL",
     "ONWARD_DEADLINE_MARGIN",
     "AWS_LAMBDA_FUNCTION_NAME",
     "AWS_LAMBDA_RUNTIME_API",
@@ -108,12 +114,25 @@ def asgi(asgi_server: AsgiServer, vercel: None) -> AsgiEntry:
     return AsgiEntry(asgi_server)
 
 
-@pytest.fixture(params=["asgi", "lambda"])
+@pytest.fixture(scope="package")
+def wsgi_server() -> Iterator[WsgiThread]:
+    """A server that gives each request a thread."""
+    with WsgiThread() as server:
+        yield server
+
+
+@pytest.fixture
+def wsgi(wsgi_server: WsgiThread, vercel: None) -> WsgiEntry:
+    """The WSGI entry, on a platform that can tell a deadline."""
+    return WsgiEntry(wsgi_server)
+
+
+@pytest.fixture(params=["asgi", "wsgi", "lambda"])
 def entry(request: pytest.FixtureRequest) -> Entry:
-    """Both entries, one after the other."""
+    """Every entry, one after the other."""
     if request.param == "lambda":
         return LambdaEntry()
-    found: AsgiEntry = request.getfixturevalue("asgi")
+    found: HttpEntry = request.getfixturevalue(request.param)
     return found
 
 

@@ -1,8 +1,8 @@
-"""Runs functions to their end against the real embedded orchestrator, over either entry.
+"""Runs functions to their end against the real embedded orchestrator, over any entry.
 
-The orchestrator and uvicorn have threads of their own, the Lambda handler runs on the main thread
-as it does on Lambda. Whatever the runtime sends is checked as it comes in, and that nothing is left
-behind when a run has ended.
+The orchestrator, uvicorn and a WSGI server have threads of their own; the Lambda handler runs on the
+main thread as it does on Lambda. Whatever the runtime sends is checked as it comes in, and that
+nothing is left behind when a run has ended.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from onward.testing import BodyEvent, observe_bodies
 from onward_server import Answer, HttpInvoker, Orchestrator, RunView, Settings, queries
 from tests.support.allowed import allowed_response, one_outcome
 from tests.support.loops import HANGS_AFTER_S, LoopThread, eventually
-from tests.support.served import PATH, ServedByLambda, ServedOverHttp
+from tests.support.served import PATH, ServedByLambda, ServedOverHttp, ServedOverWsgi
+from tests.support.wsgi_server import WsgiThread
 
 APP, FUNCTION, EVENT = "scenarios", "function", "scenario/started"
 COMPOSITE = f"{APP}-{FUNCTION}"
@@ -141,12 +142,13 @@ def title(op: dict[str, Any]) -> str:
 class Platform:
     """What all scenarios share: the servers of the orchestrator's API and of the app."""
 
-    def __init__(self, loops: LoopThread, app_loops: LoopThread) -> None:
+    def __init__(self, loops: LoopThread, app_loops: LoopThread, wsgi: WsgiThread) -> None:
         self.loops = loops
         self.app_loops = app_loops
         self.world: World | None = None
         self.api_url = loops.serve(self._api)
         self.asgi = ServedOverHttp(app_loops)
+        self.wsgi = ServedOverWsgi(wsgi)
 
     async def _api(self, scope: Any, receive: Any, send: Any) -> None:
         assert self.world is not None
@@ -177,11 +179,17 @@ class World:
         self._confirmed: dict[str, Any] = {}
         self._calls = 0
         self._abandoned = abandoned.count
-        self._http = HttpInvoker(self.platform.asgi.url + PATH)
+        self._http = HttpInvoker(self.url)
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._ledger = threading.Lock()
         self._orchestrator: Orchestrator | None = None
         self.platform.world = self
+
+    @property
+    def url(self) -> str:
+        """Where the app is served. Lambda is invoked directly; what it registers is ASGI's."""
+        served = self.platform.wsgi if self.entry == "wsgi" else self.platform.asgi
+        return served.url + PATH
 
     # Declaring
 
@@ -199,7 +207,7 @@ class World:
         app = App(APP, orchestrator=self.platform.api_url)
         app.function(FUNCTION, trigger=Event(EVENT), **options)(handler)
         observe_bodies(app, self._observe)
-        self.app = self.platform.asgi.app = app
+        self.app = self.platform.asgi.app = self.platform.wsgi.app = app
         return app
 
     def _observe(self, event: BodyEvent) -> None:
@@ -230,8 +238,7 @@ class World:
 
     async def _start(self, data: dict[str, Any]) -> str:
         assert self.app is not None
-        url = self.platform.asgi.url + PATH
-        await self.orchestrator.register(self.app.registration(url), self)
+        await self.orchestrator.register(self.app.registration(self.url), self)
         (event_id,) = await self.orchestrator.send([{"name": EVENT, "data": data}])
         (run_id,) = await self.orchestrator.runs_of(event_id)
         return run_id

@@ -1,4 +1,4 @@
-"""An app behind either entry, called with requests as they are on the wire."""
+"""An app behind any entry, called with requests as they are on the wire."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import httpx
 
 import onward.asgi
 import onward.aws_lambda
+import onward.wsgi
 from onward import App
 from onward.protocol.direct import call_payload
 from tests.support.entries import LambdaContext
 from tests.support.loops import HANGS_AFTER_S, LoopThread
+from tests.support.wsgi_server import WsgiThread
 
 PATH = "/api/golden"
 
@@ -38,16 +40,10 @@ class Served(Protocol):
         ...
 
 
-class ServedOverHttp:
-    """`app`, which may be exchanged, served by uvicorn in `loops`."""
+class _OverHttp:
+    """Posts call requests to `url`."""
 
-    def __init__(self, loops: LoopThread, app: App | None = None) -> None:
-        self.app = app
-        self.url = loops.serve(self._serve)
-
-    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
-        assert self.app is not None
-        await onward.asgi.serve(self.app, PATH)(scope, receive, send)
+    url = ""
 
     def call(
         self, function_id: str, target: str, body: bytes, headers: Mapping[str, str]
@@ -62,6 +58,31 @@ class ServedOverHttp:
         with httpx.Client(trust_env=False, timeout=HANGS_AFTER_S, base_url=self.url) as client:
             answer = client.request(method, path, content=body, headers=headers)
         return Answered(answer.status_code, dict(answer.headers), answer.json())
+
+
+class ServedOverHttp(_OverHttp):
+    """`app`, which may be exchanged, served by uvicorn in `loops`."""
+
+    def __init__(self, loops: LoopThread, app: App | None = None) -> None:
+        self.app = app
+        self.url = loops.serve(self._serve)
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
+        assert self.app is not None
+        await onward.asgi.serve(self.app, PATH)(scope, receive, send)
+
+
+class ServedOverWsgi(_OverHttp):
+    """`app`, which may be exchanged, served by a WSGI server that gives each call a thread."""
+
+    def __init__(self, server: WsgiThread, app: App | None = None) -> None:
+        self.app = app
+        self.url = server.url
+        server.serves = self._serve
+
+    def _serve(self, environ: Any, start_response: Any) -> Any:
+        assert self.app is not None
+        return onward.wsgi.serve(self.app, PATH)(environ, start_response)
 
 
 class ServedByLambda:

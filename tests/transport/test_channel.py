@@ -61,7 +61,7 @@ Post = Callable[..., Outcome]
 
 @pytest.fixture
 def channel(api: CheckpointApi) -> Channel:
-    return Channel(api.url, sdk="onward:v0")
+    return Channel(api.url, headers={"x-inngest-sdk": "onward:v0", "user-agent": "onward:v0"})
 
 
 def post(channel: Channel, name: str = "a", give_up_in: float | None = None) -> Outcome:
@@ -93,8 +93,8 @@ def test_what_an_answer_means(answer: str, channel: Channel, api: CheckpointApi)
     outcome = post(channel)
     assert outcome.wait() is verdict
     assert len(api.checkpoints) == 1
-    expected = "" if verdict is Verdict.CONFIRMED else f"status {reply.status}: {reply.body}"
-    assert outcome.detail == expected
+    told = reply.body if verdict is Verdict.CONFIRMED else f"status {reply.status}: {reply.body}"
+    assert outcome.detail == told
 
 
 PASSING = {
@@ -254,7 +254,9 @@ def test_the_round_trip_is_smoothed(channel: Channel, api: CheckpointApi) -> Non
 
 
 def test_the_request(api: CheckpointApi) -> None:
-    channel = Channel(f"{api.url}/", Keys(KEY), sdk="onward:v9")
+    channel = Channel(
+        f"{api.url}/", Keys(KEY), headers={"x-inngest-sdk": "onward:v9", "user-agent": "onward:v9"}
+    )
     post(channel, "żółw").wait()
     (seen,) = api.checkpoints
     assert (seen.method, seen.path) == ("POST", PATH)
@@ -265,7 +267,9 @@ def test_the_request(api: CheckpointApi) -> None:
 
 
 def test_a_base_url_may_have_a_path(api: CheckpointApi) -> None:
-    channel = Channel(f"{api.url}/behind/", sdk="onward:v9")
+    channel = Channel(
+        f"{api.url}/behind/", headers={"x-inngest-sdk": "onward:v9", "user-agent": "onward:v9"}
+    )
     outcome = Outcome()
     channel.submit("/x", b"{}", outcome)
     assert outcome.wait() is Verdict.REFUSED

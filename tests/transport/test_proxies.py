@@ -89,7 +89,7 @@ def test_the_connection_goes_through_it(
     scheme: str, proxy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", proxy)
-    made = Post(f"{scheme}://orchestrator.test", Keys(), "onward:v0")._connect()
+    made = Post(f"{scheme}://orchestrator.test", Keys(), {"x-inngest-sdk": "onward:v0"})._connect()
     assert isinstance(made, HTTPSConnection if scheme == "https" else HTTPConnection)
     assert (made.host, made.port) == ("proxy.test", 3128)
     tunnel = vars(made)
@@ -99,7 +99,7 @@ def test_the_connection_goes_through_it(
 
 def test_a_proxy_may_want_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://me:p%40ss@proxy.test:3128")
-    made = Post("https://orchestrator.test", Keys(), "onward:v0")._connect()
+    made = Post("https://orchestrator.test", Keys(), {"x-inngest-sdk": "onward:v0"})._connect()
     assert (made.host, made.port) == ("proxy.test", 3128)
     wanted = base64.b64encode(b"me:p@ss").decode()
     assert vars(made)["_tunnel_headers"]["Proxy-Authorization"] == f"Basic {wanted}"

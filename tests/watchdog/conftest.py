@@ -18,6 +18,8 @@ from tests.support.entry_fixtures import (
     entry,
     no_kill,
     vercel,
+    wsgi,
+    wsgi_server,
 )
 from tests.support.loops import eventually
 
@@ -31,6 +33,8 @@ __all__ = [
     "entry",
     "no_kill",
     "vercel",
+    "wsgi",
+    "wsgi_server",
 ]
 
 

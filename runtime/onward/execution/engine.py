@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from onward.core.deadline import NO_LIMITS, Durations, Limits, deadline_of
 from onward.core.ops import ErrorInfo
@@ -32,16 +33,46 @@ _durations: dict[str, Durations] = {}
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What the platform says about this invocation. Limits in seconds; see `core.deadline`."""
+    """What the platform says about this invocation. Limits in seconds; see `core.deadline`.
+
+    For middleware: `headers` of the call request, with lower-case names, and `raw_request`, what
+    the platform gave the entry.
+    """
 
     limits: Limits = NO_LIMITS
     abandons: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict)
+    raw_request: Any = None
 
 
 def lambda_limits(context: Any) -> Limits:
     """What Lambda's `context` says is left; no limit if it does not tell."""
     tell = getattr(context, "get_remaining_time_in_millis", None)
     return Limits(remaining=None if tell is None else tell() / 1000, maximum=LAMBDA_MAXIMUM)
+
+
+def server_limits(frozen: Any = None) -> Limits:
+    """What the platform of an HTTP server says is left.
+
+    `frozen` is Lambda's context, where an adapter passes it on; else Vercel's runtime is asked.
+    """
+    if frozen is not None:
+        return lambda_limits(frozen)
+    deadline = _vercel_deadline()
+    if deadline is None:
+        return Limits()
+    return Limits(remaining=float(deadline.timestamp()) - time.time())
+
+
+def _vercel_deadline() -> Any:
+    """Vercel's deadline of this request, an aware datetime; None elsewhere, or if it tells none."""
+    if not os.environ.get("VERCEL"):
+        return None
+    try:
+        from vercel_runtime import get_deadline
+    except ImportError:
+        return None
+    return get_deadline()
 
 
 def sdk_name() -> str:
@@ -64,6 +95,37 @@ def prepare(
     """
     function, call = decode(app, function_id, target, body)
     return execution_of(app, function, fetched(app, call), platform)
+
+
+class Registering(Protocol):
+    """What is posted to register: a plan of `onward.serving`."""
+
+    @property
+    def path(self) -> str:
+        """The path, with its query."""
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The registration."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What goes with it, beside what goes with every request."""
+
+
+def register(app: App, plan: Registering) -> object:
+    """What the orchestrator answers to a registration, or the OnwardError; it blocks."""
+    import json
+
+    from onward.transport.http import Ask, answered, perform
+
+    settings = app.settings
+    fields = {**settings.outgoing(), "content-type": "application/json", **plan.headers}
+    body = json.dumps(plan.body).encode()
+    try:
+        return perform(answered(Ask(settings.api_url, "POST", plan.path, body, fields, app.keys())))
+    except OnwardError as error:
+        return error
 
 
 def decode(
@@ -90,6 +152,8 @@ def fetched(app: App, call: CallRequest) -> CallRequest:
 def execution_of(app: App, function: Function, call: CallRequest, platform: Platform) -> Execution:
     """The invocation to drive, with its deadline."""
     options = function.checkpointing
+    if options is not None and app.channel.too_old:
+        options, function = None, replace(function, checkpointing=None)
     limits = replace(platform.limits, max_runtime=options.max_runtime_s if options else None)
     round_trip = app.channel.round_trip if options else 0.0
     deadline, warning = deadline_of(
@@ -100,7 +164,13 @@ def execution_of(app: App, function: Function, call: CallRequest, platform: Plat
 
         runtime.warning("%s [run %s]", warning, call.run_id)
     durations = _durations.setdefault(function.composite_id, Durations())
-    return Execution(app, function, call, deadline, durations, platform.abandons)
+    hooks = None
+    chain = app.chain(function)
+    if chain is not None:
+        from onward.execution.hooks import CallHooks
+
+        hooks = CallHooks(chain, function, call, deadline, platform.headers, platform.raw_request)
+    return Execution(app, function, call, deadline, durations, platform.abandons, hooks)
 
 
 def _margin(app: App) -> float | None:
@@ -124,15 +194,29 @@ def refusal(error: OnwardError) -> WireResponse:
     return answer(function_error(info, retriable=retriable))
 
 
-def drive_blocking(execution: Execution) -> WireResponse:
-    """Drive a blocking function on this thread. Raises Hung."""
+def run_blocking(execution: Execution) -> Response:
+    """The response of a blocking function, which runs on this thread. Raises Hung."""
     from onward.execution.blocking_driver import BlockingDriver
 
-    return answer(BlockingDriver(execution).run())
+    if execution.hooks is None:
+        return BlockingDriver(execution).run()
+    return execution.hooks.around(execution, lambda opened: BlockingDriver(opened).run())
+
+
+async def run_async(execution: Execution) -> Response:
+    """The response of an async function, which runs on the running loop. Raises Hung."""
+    from onward.execution.asyncio_driver import AsyncDriver
+
+    if execution.hooks is None:
+        return await AsyncDriver(execution).run()
+    return await execution.hooks.around_async(execution, lambda opened: AsyncDriver(opened).run())
+
+
+def drive_blocking(execution: Execution) -> WireResponse:
+    """Drive a blocking function on this thread. Raises Hung."""
+    return answer(run_blocking(execution))
 
 
 async def drive_async(execution: Execution) -> WireResponse:
     """Drive an async function on the running loop. Raises Hung."""
-    from onward.execution.asyncio_driver import AsyncDriver
-
-    return answer(await AsyncDriver(execution).run())
+    return answer(await run_async(execution))

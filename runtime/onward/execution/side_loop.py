@@ -1,8 +1,12 @@
-"""The event loop on which async bodies of blocking functions run: one a process, on a thread."""
+"""The event loop for async code that has none of its own: one a process, on a thread.
+
+Async bodies of blocking functions run there, and async functions under WSGI servers.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -15,7 +19,8 @@ _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 
 
-def _side_loop() -> asyncio.AbstractEventLoop:
+def side_loop() -> asyncio.AbstractEventLoop:
+    """The loop; it starts with its first use."""
     global _loop  # noqa: PLW0603 - clients that bodies keep are bound to one loop for good
     with _lock:
         if _loop is None or _loop.is_closed():
@@ -25,6 +30,26 @@ def _side_loop() -> asyncio.AbstractEventLoop:
             )
             thread.start()
         return _loop
+
+
+def _forget() -> None:
+    """In a forked child the loop's thread is not there."""
+    global _loop, _lock
+    _loop, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def await_on_side_loop(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of `coroutine`. Whoever is interrupted while it waits cancels it."""
+    future = asyncio.run_coroutine_threadsafe(coroutine, side_loop())
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
 
 
 def run_on_side_loop(
@@ -37,7 +62,7 @@ def run_on_side_loop(
 
     `stoppable` gets what stops it, `stopped` says whether that was meant: then it raises `BodyCut`.
     """
-    loop = _side_loop()
+    loop = side_loop()
     variables = copy_context()
     done: Future[Any] = Future()
 

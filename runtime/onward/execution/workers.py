@@ -6,13 +6,17 @@ asyncio's default executor is joined at exit, so an answer would wait for a body
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from typing import Self
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class BodyCut(BaseException):
@@ -53,6 +57,10 @@ class Workers:
             worker = self._idle.pop() if self._idle else None
         (worker or Worker(self)).submit(job)
 
+    def forget(self) -> None:
+        """No thread of these is there any more."""
+        self._idle, self._lock = [], threading.Lock()
+
     def release(self, worker: Worker) -> None:
         """`worker` is idle again."""
         with self._lock:
@@ -60,6 +68,45 @@ class Workers:
 
 
 workers = Workers()
+
+
+def each_on_workers(job: Callable[[_T], _R], items: Sequence[_T], at_a_time: int) -> list[_R]:
+    """`job` of each item, in order, so many at a time. Blocks; raises the first error."""
+    results: dict[int, _R] = {}
+    errors: dict[int, BaseException] = {}
+    numbers = iter(range(len(items)))
+    take, left = threading.Lock(), threading.Semaphore(0)
+
+    def lane() -> None:
+        while not errors:
+            with take:
+                number = next(numbers, None)
+            if number is None:
+                break
+            try:
+                results[number] = job(items[number])
+            except BaseException as error:  # noqa: BLE001 - raised again by the caller
+                errors[number] = error
+        left.release()
+
+    lanes = 0
+    try:
+        while lanes < min(at_a_time, len(items)):
+            workers.submit(lane)
+            lanes += 1
+    except RuntimeError:  # no more threads are to be had
+        lane()
+        lanes += 1
+    for _ in range(lanes):
+        left.acquire()
+    if errors:
+        raise errors[min(errors)]
+    return [results[number] for number in range(len(items))]
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked child has none of these threads.
+    os.register_at_fork(after_in_child=workers.forget)
 
 
 class Interruptible:

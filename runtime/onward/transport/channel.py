@@ -11,7 +11,7 @@ import heapq
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,13 @@ LANES = 8
 #: How much of a refusal's text is kept.
 DETAIL_LENGTH = 500
 
+#: The first Inngest server that has all that Onward uses: asynchronous checkpoints (1.13.5) and the
+#: `DiscoveryRequest` by which a function continues (1.14.2).
+MINIMUM_SERVER = "1.14.2"
+
+#: What a server without the checkpoint API answers.
+_NOT_THERE = (404, 405)
+
 _LOOPBACK = ("localhost", "::1")
 
 
@@ -45,6 +52,7 @@ class Keys:
 
     def __init__(self, key: str | None = None, fallback: str | None = None) -> None:
         self._keys = [each for each in (key, fallback) if each]
+        self._lock = threading.Lock()
 
     def authorization(self) -> str | None:
         """The value of the authorization header, or None without keys."""
@@ -52,12 +60,13 @@ class Keys:
 
     def fall_back(self, refused: str | None) -> bool:
         """Whether there is another key to try after `refused` was refused."""
-        if self._keys and self.authorization() != refused:
+        with self._lock:
+            if self._keys and self.authorization() != refused:
+                return True
+            if len(self._keys) < 2:  # noqa: PLR2004 - the key and its fallback
+                return False
+            del self._keys[0]
             return True
-        if len(self._keys) < 2:  # noqa: PLR2004 - the key and its fallback
-            return False
-        del self._keys[0]
-        return True
 
 
 @dataclass(slots=True)
@@ -83,13 +92,21 @@ class Channel:
     submission. A second lane is made only while the first is busy, so that no run waits behind a
     slow checkpoint of another. A run has one checkpoint in flight: lanes cannot reorder it.
 
-    `round_trip` is the smoothed time of a confirmed checkpoint, in seconds.
+    `headers` go with every checkpoint. `round_trip` is the smoothed time of a confirmed checkpoint,
+    in seconds. `too_old` says that the server has no checkpoints: it answered 404.
     """
 
-    def __init__(self, base_url: str, keys: Keys | None = None, *, sdk: str = "onward") -> None:
+    def __init__(
+        self,
+        base_url: str,
+        keys: Keys | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self._base_url = base_url
         self._keys = keys or Keys()
-        self._sdk = sdk
+        self._headers = dict(headers or {})
+        self.too_old = False
         self._queue: list[_Entry] = []
         self._sequence = 0
         self._ready = threading.Condition()
@@ -108,6 +125,7 @@ class Channel:
     ) -> None:
         """Post `body` (JSON) to `path`; `done(verdict, detail)` is called on a lane's thread.
 
+        `detail` is the text of a confirmation, or why there is none.
         `give_up_at` is an instant of `time.monotonic()`; by default retries end after 30 seconds.
         """
         budget = time.monotonic() + RETRY_BUDGET
@@ -147,7 +165,7 @@ class Channel:
                 self._ready.wait(self._queue[0].due - now if self._queue else None)
 
     def _work(self) -> None:
-        post = Post(self._base_url, self._keys, self._sdk)
+        post = Post(self._base_url, self._keys, self._headers)
         while (job := self._next()) is not None:
             status, detail, key = post.attempt(job)
             if status is not None:
@@ -160,6 +178,8 @@ class Channel:
     def _settle(self, job: _Job, status: int | None, detail: str, key: str | None) -> None:
         """What follows from one try."""
         verdict = classify(status, detail)
+        if status in _NOT_THERE:
+            self._note_old_server()
         delay = backoff(job.tries, random.random())  # noqa: S311 - jitter
         if verdict is Verdict.BAD_KEY:
             verdict = Verdict.TRY_AGAIN if self._keys.fall_back(key) else Verdict.REFUSED
@@ -178,6 +198,21 @@ class Channel:
 
             runtime.error("Onward failed after a checkpoint", exc_info=error)
 
+    def _note_old_server(self) -> None:
+        """404: nothing is there that takes checkpoints. From now on each step is a call."""
+        if self.too_old:
+            return
+        self.too_old = True
+        from onward.logs import runtime
+
+        runtime.warning(
+            "The orchestrator at %s takes no checkpoints (404). Onward answers call by call from"
+            " now on, which is slower. Checkpoints need an Inngest server of version %s or later;"
+            " if it is one, check INNGEST_API_BASE_URL.",
+            self._base_url,
+            MINIMUM_SERVER,
+        )
+
 
 def smoothed(old: float, new: float) -> float:
     """A round trip from the ones before and the last one."""
@@ -187,19 +222,21 @@ def smoothed(old: float, new: float) -> float:
 class Post:
     """A keep-alive connection and its requests. `spent`: how long the last took, in seconds."""
 
-    def __init__(self, base_url: str, keys: Keys, sdk: str) -> None:
+    def __init__(self, base_url: str, keys: Keys, headers: Mapping[str, str]) -> None:
         self._base_url = base_url
         self._keys = keys
-        self._sdk = sdk
+        self._headers = {**headers, "content-type": "application/json"}
         self._connection: HTTPConnection | None = None
         self._prefix = ""
         self.spent = 0.0
 
     def attempt(self, job: _Job) -> tuple[int | None, str, str | None]:
-        """One try: its status (None: no answer), the answer's text, and the key it used."""
+        """One try: its status (None: no answer), the answer's text, and the key it used.
+
+        The text of a refusal names the status.
+        """
         key = self._keys.authorization()
-        fields = {"content-type": "application/json", "x-inngest-sdk": self._sdk}
-        fields["user-agent"] = self._sdk
+        fields = dict(self._headers)
         if key is not None:
             fields["authorization"] = key
         reused = self._connection is not None
@@ -212,8 +249,8 @@ class Post:
                 return self.attempt(job)
             return None, f"{type(error).__name__}: {error}"[:DETAIL_LENGTH], key
         self.spent = time.monotonic() - begun
-        detail = f"status {status}: {text}" if status >= 300 else ""  # noqa: PLR2004 - not confirmed
-        return status, detail[:DETAIL_LENGTH], key
+        refused = status >= 300  # noqa: PLR2004 - not confirmed
+        return status, f"status {status}: {text}"[:DETAIL_LENGTH] if refused else text, key
 
     def _post(self, job: _Job, fields: dict[str, str]) -> tuple[int, str]:
         left = max(job.give_up_at - time.monotonic(), 0.05)

@@ -1,0 +1,155 @@
+"""The entry for WSGI servers: Flask, Django, gunicorn and any other that gives a call a thread.
+
+Blocking functions run in the thread of their request. Async functions run on one event loop a
+process, on a thread of its own, so that clients which user code keeps stay bound to one loop.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from onward import serving
+from onward.errors import OnwardError
+from onward.execution import engine
+from onward.execution.session import Hung, drain_all
+from onward.protocol.response import WireResponse
+
+if TYPE_CHECKING:
+    from onward.app import App
+    from onward.execution.session import Execution
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+
+#: How much of a body is read at a time, in bytes.
+_CHUNK = 1 << 16
+
+#: Where adapters for Lambda leave its context: apig-wsgi, serverless-wsgi.
+_CONTEXTS = ("apig_wsgi.context", "serverless.context")
+
+
+class Served:
+    """An app as a WSGI app: the result of `serve`. Any number of threads may call it."""
+
+    def __init__(self, app: App, path: str) -> None:
+        self._surface = serving.Surface(app, path, framework="wsgi")
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        answer = self._answer(environ)
+        body = b"" if environ["REQUEST_METHOD"] == "HEAD" else answer.body
+        fields = list(answer.headers.items())
+        fields.append(("content-length", str(len(answer.body))))
+        start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", fields)
+        return [body]
+
+    def _answer(self, environ: Environ) -> WireResponse:
+        surface = self._surface
+        request = _request(environ)
+        refused = surface.admit(request)
+        if refused is not None:
+            return refused
+        try:
+            request = _request(environ, _read_body(environ, request))
+        except OnwardError as error:
+            return surface.refused(error)
+        plan = surface.plan(request, now=time.time())
+        if isinstance(plan, serving.Reply):
+            return plan.response
+        if isinstance(plan, serving.Registration):
+            told = engine.register(surface.app, plan)
+            return surface.registered(plan, told, now=time.time())
+        response = self._call(plan, request, environ)
+        return surface.finished(plan, response, now=time.time())
+
+    def _call(self, plan: serving.Call, request: serving.Request, environ: Environ) -> WireResponse:
+        app = self._surface.app
+        frozen = next((environ[name] for name in _CONTEXTS if name in environ), None)
+        try:
+            platform = engine.Platform(
+                engine.server_limits(frozen), frozen is None, request.headers, environ
+            )
+            call = engine.fetched(app, plan.request)
+            execution = engine.execution_of(app, plan.function, call, platform)
+        except OnwardError as error:
+            return engine.refusal(error)
+        try:
+            return _drive(execution)
+        except Hung:
+            threading.Event().wait()
+            raise
+
+
+def serve(app: App, path: str = "/api/inngest") -> Served:
+    """A WSGI app that serves `app` at `path`: introspection, registration and call requests.
+
+    Raises ConfigurationError when `path` does not begin with a slash, or a variable of the
+    environment makes no sense.
+    """
+    return Served(app, path)
+
+
+def drain() -> None:
+    """This process is about to end: flush, begin no new step, and continue in another one.
+
+    Call it from the server's own hook for that; WSGI has none.
+    """
+    drain_all()
+
+
+def _drive(execution: Execution) -> WireResponse:
+    if not execution.function.is_async:
+        return engine.drive_blocking(execution)
+    from onward.execution.side_loop import await_on_side_loop
+
+    answer: WireResponse = await_on_side_loop(engine.drive_async(execution))
+    return answer
+
+
+def _request(environ: Environ, body: bytes = b"") -> serving.Request:
+    names = (name for name in environ if name.startswith("HTTP_"))
+    pairs = [(name[5:].replace("_", "-"), environ[name]) for name in names]
+    if environ.get("CONTENT_LENGTH"):
+        pairs.append(("content-length", environ["CONTENT_LENGTH"]))
+    if "HTTP_HOST" not in environ:
+        pairs.append(("host", f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"))
+    return serving.Request(
+        environ["REQUEST_METHOD"],
+        _text(environ.get("PATH_INFO", "")),
+        environ.get("QUERY_STRING", ""),
+        serving.fields_of(pairs),
+        body,
+        environ.get("wsgi.url_scheme", "http"),
+        _text(environ.get("SCRIPT_NAME", "")).rstrip("/"),
+    )
+
+
+def _text(path: str) -> str:
+    """WSGI carries the bytes of paths as Latin-1."""
+    return path.encode("latin-1").decode("utf-8", "replace")
+
+
+def _read_body(environ: Environ, request: serving.Request) -> bytes:
+    """The whole body. Raises OnwardError for one that is too large or incomplete."""
+    length = request.header("content-length")
+    if not length and not environ.get("wsgi.input_terminated"):
+        if request.header("transfer-encoding"):
+            raise serving.no_length()
+        return b""
+    left = int(length) if length else serving.BODY_LIMIT + 1
+    parts: list[bytes] = []
+    while left:
+        part = environ["wsgi.input"].read(min(left, _CHUNK))
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    if length and left:
+        raise serving.incomplete()
+    if not length and not left:
+        raise serving.too_large()
+    return b"".join(parts)
