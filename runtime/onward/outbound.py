@@ -57,24 +57,32 @@ Events: TypeAlias = OneEvent | Iterable[OneEvent]
 _FIELDS = tuple(field.name for field in fields(NewEvent))
 
 
+def listed(events: object) -> list[tuple[str, Mapping[str, Any]]]:
+    """One event or several, each with how messages name it. Raises EventError for what is none."""
+    if isinstance(events, (NewEvent, Mapping)):
+        placed: list[tuple[str, object]] = [("The event", events)]
+    elif isinstance(events, Iterable) and not isinstance(events, (str, bytes)):
+        placed = [(f"events[{n}]", event) for n, event in enumerate(events)]
+    else:
+        raise EventError(f"{shown(events)} is no event. Nothing was sent. {_HOW}")
+    found = [(place, _given(event, place)) for place, event in placed]
+    for place, event in found:
+        _name(event.get("name"), place)
+    return found
+
+
 def wire_events(app: App, events: object) -> list[dict[str, Any]]:
     """One event or several, checked and as the wire carries them. Raises EventError."""
-    if isinstance(events, (NewEvent, Mapping)):
-        return [wire_event(app, events, "The event")]
-    if isinstance(events, (str, bytes)) or not isinstance(events, Iterable):
-        raise EventError(f"{shown(events)} is no event. Nothing was sent. {_HOW}")
-    return [wire_event(app, event, f"events[{n}]") for n, event in enumerate(events)]
+    return [_wire_event(app, event, place) for place, event in listed(events)]
 
 
-def wire_event(app: App, event: object, place: str) -> dict[str, Any]:
-    """One event; `place` is how messages name it. Raises EventError, and for its data too."""
+def _wire_event(app: App, event: Mapping[str, Any], place: str) -> dict[str, Any]:
     from onward.schemas import outgoing
 
-    given = _given(event, place)
-    name = _name(given.get("name"), place)
-    wire: dict[str, Any] = {"name": name, "data": outgoing(app, name, given.get("data"))}
+    name: str = event["name"]
+    wire: dict[str, Any] = {"name": name, "data": outgoing(app, name, event.get("data"))}
     for key in ("id", "v"):
-        value = given.get(key)
+        value = event.get(key)
         if value is None or value == "":
             continue
         if not isinstance(value, str):
@@ -82,10 +90,10 @@ def wire_event(app: App, event: object, place: str) -> dict[str, Any]:
                 place, name, f"its {key} is {shown(value)}, which is no text", "Use a text"
             )
         wire[key] = value
-    if given.get("ts") is not None:
-        wire["ts"] = _milliseconds(given["ts"], place, name)
+    if event.get("ts") is not None:
+        wire["ts"] = _milliseconds(event["ts"], place, name)
     for key in ("user", "meta"):
-        value = given.get(key)
+        value = event.get(key)
         if value is None:
             continue
         if not isinstance(value, Mapping):
@@ -108,7 +116,7 @@ def _given(event: object, place: str) -> Mapping[str, Any]:
     return event
 
 
-def _name(name: object, place: str) -> str:
+def _name(name: object, place: str) -> None:
     if not isinstance(name, str) or not name.strip():
         raise EventError(f"{place} has the name {name!r}. Nothing was sent. {_HOW}")
     if name.lower().startswith(RESERVED):
@@ -118,7 +126,6 @@ def _name(name: object, place: str) -> str:
     if len(name) > MOST_NAME_LENGTH:
         problem = f"its name has {len(name):,} characters, over {MOST_NAME_LENGTH}"
         raise _wrong(place, name[:60] + "…", problem, "Shorten it")
-    return name
 
 
 def _milliseconds(ts: object, place: str, name: str) -> int:

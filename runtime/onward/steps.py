@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 if TYPE_CHECKING:
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from onward.config import Duration, Event
     from onward.context import BlockingContext, Context, InboundEvent, InboundSignal
     from onward.execution.steps import StepMaker
+    from onward.outbound import Events
 
     AsyncHandler: TypeAlias = Callable[[Context], Awaitable["_T"]]
     BlockingHandler: TypeAlias = Callable[[BlockingContext], "_T"]
@@ -107,11 +108,12 @@ class Steps(_Steps):
     async def send_event(
         self,
         id: str,  # noqa: A002
-        events: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        events: Events,
     ) -> list[str]:
         """Send one event or several, once. Returns their ids.
 
-        Each gets the step's idempotency key as its id unless it has one: a retry sends no twins.
+        They are what `App.send` takes. Each gets the step's idempotency key as its id unless it has
+        one: a retry sends no twins.
         """
         sent = await self._driver.step(self._make.send_event(id, events))
         return list(sent["ids"])
@@ -323,7 +325,7 @@ class BlockingSteps(_Steps):
     def send_event(
         self,
         id: str,  # noqa: A002
-        events: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        events: Events,
     ) -> list[str]:
         """Send one event or several, once. Returns their ids."""
         return list(self._driver.step(self._make.send_event(id, events))["ids"])

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from onward import BlockingContext, Context
+import pytest
+
+from onward import BlockingContext, Context, NewEvent, client
 from tests.support.harness import EVENT, World
 
 
-def test_an_event_is_sent_once_although_the_step_is_retried(world: World) -> None:
-    """The first try's answer is lost after the event was taken: the second sends no twin."""
+@pytest.mark.parametrize(("tries", "bodies"), [(1, 2), (2, 1)], ids=["step", "request"])
+def test_an_event_is_sent_once_although_it_is_sent_again(
+    tries: int, bodies: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first try's answer is lost after the event was taken: the second sends no twin.
+
+    Whether the request is tried again, or the step.
+    """
+    monkeypatch.setattr(client, "SEND_TRIES", tries)
     lost = {"left": 1}
 
     def lose(path: str) -> bool:
@@ -33,7 +42,7 @@ def test_an_event_is_sent_once_although_the_step_is_retried(world: World) -> Non
     world.lose_answer = lose
     world.define(in_async, in_blocking)
     run = world.run()
-    assert run.starts == {"tell": 2}
+    assert run.starts == {"tell": bodies}
     ids = run.result
     assert len(ids) == len(set(ids)) == 2
     children = [run_id for event_id in world.sent_events() for run_id in world.runs_of(event_id)]
@@ -41,7 +50,7 @@ def test_an_event_is_sent_once_although_the_step_is_retried(world: World) -> Non
 
 
 def test_one_event_and_its_own_id(world: World) -> None:
-    event = {"name": "scenario/unheard", "data": {"n": 1}, "id": "mine"}
+    event = NewEvent("scenario/unheard", {"n": 1}, id="mine")
 
     async def in_async(ctx: Context) -> list[str]:
         return await ctx.step.send_event("tell", event)

@@ -14,13 +14,14 @@ from onward.core.durations import parse_duration
 from onward.core.ids import hash_id
 from onward.core.ops import Opcode
 from onward.core.values import PLAIN, Codec, codec_of
-from onward.errors import StepUsageError
+from onward.errors import EventError, StepUsageError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from onward.app import App
     from onward.config import Duration
+    from onward.execution.hooks import CallHooks
     from onward.execution.waits import Awaited
 
 #: The step whose body runs here: its user id, its run, and its wire id.
@@ -100,8 +101,9 @@ class MapResults:
 class StepMaker:
     """Makes the calls of one invocation of `app`'s function."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, hooks: CallHooks | None = None) -> None:
         self._app = app
+        self._hooks = hooks
 
     @staticmethod
     def current_idempotency_key() -> str:
@@ -222,20 +224,14 @@ class StepMaker:
 
     def send_event(self, id_: str, events: object) -> StepCall:
         """A call of `ctx.step.send_event`. Raises StepUsageError."""
-        payload = [events] if isinstance(events, Mapping) else events
-        if (
-            not isinstance(payload, Sequence)
-            or not payload
-            or not all(
-                isinstance(e, Mapping) and isinstance(e.get("name"), str) and e["name"]
-                for e in payload
-            )
-        ):
-            msg = (
-                f"The step {id_!r} sends {events!r}, which is not an event. Write"
-                " {'name': 'order/paid', 'data': {…}}, or a list of those."
-            )
-            raise StepUsageError(msg)
+        from onward.outbound import listed
+
+        try:
+            payload = [event for _, event in listed(events)]
+        except EventError as error:
+            raise StepUsageError(f"The step {id_!r} sends no event: {error.message}") from None
+        if not payload:
+            raise StepUsageError(f"The step {id_!r} sends no event: its list is empty.")
         ticket = Ticket(self._post_events, (payload,), {}, PLAIN, copy_context())
         return self._call(
             Opcode.STEP_RUN, id_, ticket, name="sendEvent", opts={"type": "step.sendEvent"}
@@ -243,13 +239,18 @@ class StepMaker:
 
     def _post_events(self, payload: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Send `payload`; each gets the step's key as its id: a retry sends no twins."""
-        from onward.transport.http import request
+        from onward.client import sending
+        from onward.outbound import wire_events
+        from onward.transport.http import perform
 
-        step, settings = self.current_idempotency_key(), self._app.settings
-        events = [{"id": f"{step}-{n}", "data": {}, **event} for n, event in enumerate(payload)]
-        path = f"/e/{settings.event_key or 'onward'}"
-        answer = request(settings.events_url, "POST", path, body=events)
-        return {"ids": list(answer.get("ids", []))}
+        step, app = self.current_idempotency_key(), self._app
+        wires = wire_events(app, payload)
+        events = [{"id": f"{step}-{n}", **event} for n, event in enumerate(wires)]
+
+        def post(going: Sequence[Mapping[str, Any]]) -> list[str]:
+            return perform(sending(app, going))
+
+        return {"ids": post(events) if self._hooks is None else self._hooks.send(events, post)}
 
 
 def idempotency_key(run_id: str, step_hash: str) -> str:
