@@ -37,7 +37,7 @@ class Node:
     `has` (the same), `index` (operand, key), `call` (value: the function; its arguments), `method`
     (value: the function; target, arguments), `macro` (value: macro and variable; target, bodies),
     `list` (elements), `map` (keys and values alternating), `message` (value: its type), `?:`, `!`,
-    `negate`, `||` and `&&` (any number of operands), or a binary operator.
+    `-_`, `||` and `&&` (any number of operands), or a binary operator.
     """
 
     __slots__ = ("at", "depth", "kind", "operands", "value")
@@ -140,7 +140,7 @@ class _Parser:
             count += 1
         tree = self.member(self.primary())
         for _ in range(count):
-            tree = self.node("!" if token.text == "!" else "negate", token.at, None, (tree,))
+            tree = self.node("!" if token.text == "!" else "-_", token.at, None, (tree,))
         return tree
 
     def member(self, tree: Node) -> Node:

@@ -34,7 +34,7 @@ def _problem(node: Node) -> str | None:
     if (node.value, len(node.operands)) not in table or not node.value.isidentifier():
         if node.value in _TIME or node.value.startswith("get"):
             return f"the function {node.value}() is not evaluated; test the time in the function"
-        known = sorted({name for name, _ in table if name.isidentifier()} - {"in", "negate"})
+        known = sorted({name for name, _ in table if name.isidentifier()} - {"in"})
         return f"there is no function {node.value}() of this kind; there are {', '.join(known)}"
     pattern = node.operands[-1]
     if node.value == "matches" and pattern.kind == "literal" and isinstance(pattern.value, str):

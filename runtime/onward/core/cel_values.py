@@ -338,7 +338,7 @@ FUNCTIONS: dict[tuple[str, int], Callable[..., Any]] = {
     ("/", 2): _divide,
     ("%", 2): _modulo,
     ("!", 1): _not,
-    ("negate", 1): _negate,
+    ("-_", 1): _negate,
     ("size", 1): _size,
     ("int", 1): lambda value: _to_whole(value, "int"),
     ("uint", 1): lambda value: _to_whole(value, "uint"),
