@@ -204,6 +204,20 @@ def compare_registration(bench: Bench, name: str) -> Comparison:
         for read in reads:
             status, headers, body = _ask(bench.asgi, "GET")
             comparison.same(read.response["status"], status, "introspection.status")
+            comparison.use("introspection.specified")
+            offered = {"in_band_sync": "v1", "trust_probe": "v1"}
+            comparison.same(
+                (None, offered, False),
+                tuple(
+                    body.pop(name)
+                    for name in (
+                        "authentication_succeeded",
+                        "capabilities",
+                        "has_signing_key_fallback",
+                    )
+                ),
+                "introspection.specified",
+            )
             comparison.same(read.response["body"], body, "introspection.body")
             comparison.headers(read.response["headers"], headers)
     return comparison
@@ -232,7 +246,8 @@ def _compare_registered(
     comparison.use("registration.featureObservations")
     del theirs["featureObservations"]
     comparison.use("registration.capabilities")
-    comparison.same({}, mine.pop("capabilities"), "capabilities")
+    offered = {"in_band_sync": "v1", "trust_probe": "v1"}
+    comparison.same(offered, mine.pop("capabilities"), "capabilities")
     del theirs["capabilities"]
     for function in theirs["functions"]:
         if "batchEvents" in function:
