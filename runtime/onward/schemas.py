@@ -79,7 +79,9 @@ def find(app: App, name: str) -> Declared | None:
     return table[max(fitting, key=len)] if fitting else None
 
 
-def received(app: App, name: str, data: Any, *, schema: Any = None, event_id: str = "") -> Any:
+def received(
+    app: App, name: str, data: Any, *, schema: Any = None, event_id: str = "", where: str = "here"
+) -> Any:
     """The data of an event that came in, as its schema says: a model's instance, if that is one.
 
     Args:
@@ -88,6 +90,7 @@ def received(app: App, name: str, data: Any, *, schema: Any = None, event_id: st
         data: Its data, parsed from JSON.
         schema: Instead of the app's own for this event, such as that of `Event(…, schema=…)`.
         event_id: For the message.
+        where: Where `schema` was given, for the message.
 
     Returns:
         `data` itself where the event has no schema.
@@ -96,7 +99,7 @@ def received(app: App, name: str, data: Any, *, schema: Any = None, event_id: st
         EventSchemaError: The data does not fit. It is not retriable: the same event will not fit
             next time.
     """
-    declared = find(app, name) if schema is None else Declared(schema, "the call")
+    declared = find(app, name) if schema is None else Declared(schema, where)
     if declared is None:
         return data
     return _fitted(declared, data, name, f" (id {event_id})" if event_id else "")

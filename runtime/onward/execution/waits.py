@@ -33,19 +33,26 @@ class Awaited:
 
 
 class EventCodec(Codec):
-    """An awaited event as user code gets it; `data` is for its data."""
+    """An awaited event as user code gets it; its data as `schema` says, or else the app's own."""
 
-    __slots__ = ("_data",)
+    __slots__ = ("_app", "_schema")
 
-    def __init__(self, data: Codec) -> None:
-        self._data = data
+    def __init__(self, app: App, schema: Any) -> None:
+        self._app = app
+        self._schema = schema
 
     def load(self, data: Any, where: str) -> InboundEvent | None:
-        """See `Codec.load`."""
+        """See `Codec.load`. Raises EventSchemaError."""
         if data is None:
             return None
         event = InboundEvent.of(data)
-        value = self._data.load(event.data, f"the data of event {event.name!r}, awaited by {where}")
+        if self._schema is None and not self._app.event_schemas:
+            return event
+        from onward.schemas import received
+
+        value = received(
+            self._app, event.name, event.data, schema=self._schema, event_id=event.id, where=where
+        )
         return replace(event, data=value)
 
 
@@ -89,8 +96,9 @@ def event_wait(
     opts: dict[str, Any] = {"event": name, "timeout": _timeout(timeout, "wait_for_event", id_)}
     if if_ is not None:
         opts["if"] = _expression(if_, id_)
-    schema = type_ if type_ is not None else _schema_of(app, event, name)
-    return Awaited(Opcode.WAIT_FOR_EVENT, name, opts, EventCodec(_codec(schema)))
+    own = event.schema if isinstance(event, Event) else None
+    schema = type_ if type_ is not None else own
+    return Awaited(Opcode.WAIT_FOR_EVENT, name, opts, EventCodec(app, schema))
 
 
 def signal_wait(
@@ -153,14 +161,6 @@ def _expression(text: object, id_: str) -> str:
     except ExpressionError as error:
         raise ExpressionError(f"if_ of wait_for_event {id_!r}: {error.message}") from None
     return text
-
-
-def _schema_of(app: App, event: object, name: str) -> Any:
-    """The type of the data of the event `name`: what the Event says, else the app."""
-    own = getattr(event, "schema", None)
-    if own is not None:
-        return own
-    return (getattr(app, "schemas", None) or {}).get(name)
 
 
 def _codec(annotation: Any) -> Codec:
