@@ -156,6 +156,20 @@ class Api:
         rows = await self._orchestrator.store.read(lambda c: queries.runs_of_event(c, event_id))
         return _found([_run_json(row) for row in rows])
 
+    async def post_signal(self, request: Request) -> Response:
+        """`POST /v1/signals`: `{"signal": …, "data": …}`."""
+        try:
+            body = loads(await _read(request.receive, self._limit))
+        except (JsonError, BodyTooLargeError):
+            return refuse(400, "Invalid signal data")
+        signal = body.get("signal") if isinstance(body, dict) else None
+        if not isinstance(signal, str) or not signal:
+            return refuse(400, "Invalid signal data")
+        run_id = await self._orchestrator.signal(signal, body.get("data"))
+        if run_id is None:
+            return refuse(404, "No signal found")
+        return _found({"run_id": run_id})
+
     # Registration
 
     async def register(self, request: Request) -> Response:
@@ -346,6 +360,7 @@ def make_api(orchestrator: Orchestrator) -> ASGIApp:
         ("GET", "/v1/runs/{run_id}/steps", api.run_steps),
         ("GET", "/v0/runs/{run_id}/actions", api.run_actions),
         ("GET", "/v0/runs/{run_id}/batch", api.run_batch),
+        ("POST", "/v1/signals", api.post_signal),
         ("GET", "/health", api.health),
     ]
     router = Starlette(

@@ -8,10 +8,13 @@ from typing import Any
 
 from onward.errors import Fault, OnwardError
 from onward_server.answers import encodable
-from onward_server.json_text import dumps
+from onward_server.json_text import dumps, loads
 
 FUNCTION_FAILED = "inngest/function.failed"
+FUNCTION_FINISHED = "inngest/function.finished"
+FUNCTION_CANCELLED = "inngest/function.cancelled"
 FUNCTION_INVOKED = "inngest/function.invoked"
+TIMER = "inngest/scheduled.timer"
 _RESERVED = "inngest/"
 
 
@@ -106,24 +109,6 @@ def make(
     return Event(event_id, external_id, value)
 
 
-def failure_event(
-    *,
-    function_id: str,
-    run_id: str,
-    events: list[dict[str, Any]],
-    error: Mapping[str, Any],
-    no_retry: bool,
-    event_id: str,
-    now_ms: int,
-) -> Event:
-    """The `inngest/function.failed` event of a failed run (recorded)."""
-    data = {
-        "_inngest": {"status": "Failed"},
-        "error": {"error": "NonRetriableError" if no_retry else "Error", **error},
-        "event": events[0],
-        "events": [{k: v for k, v in event.items() if k != "user" or v} for event in events],
-        "function_id": function_id,
-        "result": dict(error),
-        "run_id": run_id,
-    }
-    return make(FUNCTION_FAILED, data, event_id, now_ms, external_id=run_id)
+def stored(event_id: str, external_id: str, text: str) -> Event:
+    """An event as it was stored, `text` being its JSON."""
+    return Event(event_id, external_id, loads(text))

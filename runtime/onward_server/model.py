@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -19,16 +19,26 @@ class Status(StrEnum):
     CANCELLED = "Cancelled"
 
 
-class Now(NamedTuple):
-    """What a transition takes from outside: the time, chance, and new ids.
+Holder = tuple[str, str]
 
-    `ms` is in milliseconds since the epoch, `chance` a number in 0 to 1.
+
+def nobody(_signal: str) -> Holder | None:
+    """No signal is waited for."""
+    return None
+
+
+class Now(NamedTuple):
+    """What a transition takes from outside: the time, chance, new ids, and who waits for signals.
+
+    `ms` is in milliseconds since the epoch, `chance` a number in 0 to 1. `holder` tells the run and
+    the step that wait for a signal.
     """
 
     ms: int
     chance: float
     ulid: Callable[[], str]
     job_id: Callable[[], str]
+    holder: Callable[[str], Holder | None] = nobody
 
 
 @dataclass(slots=True)
@@ -63,11 +73,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An op that was reported and has no result yet: a planned step, a sleep, a wait.
+    """An op that was reported and has no result yet: a planned step, a sleep, a wait, an invoke.
 
     `race`: its result makes a call at once; without it, only the last of several does.
-    `due_ms` is when a sleep ends or a wait times out (0: never). `event` is what a wait waits
-    for, or a sleep's name. `condition` is a wait's `if`.
+    `due_ms` is when a sleep ends or a wait times out (0: never). `event` is the event or the signal
+    that is waited for, and otherwise the step's name. `condition` is a wait's `if`, or `REPLACED`.
     """
 
     id: str
@@ -76,6 +86,25 @@ class Pending:
     due_ms: int = 0
     event: str = ""
     condition: str = ""
+
+
+#: The condition of a wait for a signal that another run took over: only its timeout ends it.
+REPLACED = "replaced"
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A function that a step invokes.
+
+    `payload` is what the step gave of the event (`data`, `user`, `id`, `ts`, `v`). The run no
+    longer waits for it at `expires_ms`.
+    """
+
+    step_id: str
+    label: str
+    function_id: str
+    payload: Mapping[str, Any]
+    expires_ms: int
 
 
 # What is written. One transition's writes are committed together or not at all.
@@ -132,6 +161,14 @@ class DropPending:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplaceSignal:
+    """The wait for a signal of `step_id` gets it no more: another run took it over."""
+
+    run_id: str
+    step_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class PutContinuation:
     """The id of a continuation: a second one with it would be dropped elsewhere."""
 
@@ -181,6 +218,20 @@ class PutEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class PutOutgoing:
+    """An event of our own, written with `PutEvent`, that is still to be taken in."""
+
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropOutgoing:
+    """An event of our own that has been taken in."""
+
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class PutApp:
     """An app's registration as JSON text."""
 
@@ -195,11 +246,14 @@ Write = (
     | DropJob
     | PutPending
     | DropPending
+    | ReplaceSignal
     | PutContinuation
     | PutVersion
     | PutRun
     | EndRun
     | PutEvent
+    | PutOutgoing
+    | DropOutgoing
     | PutApp
 )
 
@@ -209,13 +263,14 @@ class Effects:
     """What one transition asks for: `writes` first, in one transaction, and then the rest.
 
     `dispatch` are jobs to call now, `timers` pairs of an instant (ms) and what is due then: a job's
-    or a step's id. `fresh` counts newly memoized results. `stale`: the input came from a dispatch
-    that is not current, and changed nothing.
+    or a step's id. `invocations` are functions to be invoked. `fresh` counts newly memoized
+    results. `stale`: the input came from a dispatch that is not current, and changed nothing.
     """
 
     writes: list[Write] = field(default_factory=list)
     dispatch: list[Job] = field(default_factory=list)
     timers: list[tuple[int, str]] = field(default_factory=list)
+    invocations: list[Invocation] = field(default_factory=list)
     fresh: int = 0
     ended: bool = False
     stale: bool = False

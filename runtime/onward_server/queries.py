@@ -101,3 +101,11 @@ def event_seen(connection: sqlite3.Connection, external_id: str, since_ms: int) 
         (external_id, since_ms),
     ).fetchone()
     return row is not None
+
+
+def outgoing(connection: sqlite3.Connection) -> list[EventRow]:
+    """Events of our own that are still to be taken in, oldest first."""
+    rows = connection.execute(
+        "SELECT events.* FROM events JOIN outgoing USING (event_id) ORDER BY event_id"
+    )
+    return [EventRow(*row) for row in rows]

@@ -24,13 +24,15 @@ class Trigger:
     event: str
     condition: Expression | None = None
 
-    def matches(self, event: Mapping[str, Any]) -> bool:
-        """Whether `event` starts a run. A name that ends in `*` matches by its beginning."""
-        name = str(event["name"])
+    def names(self, name: str) -> bool:
+        """Whether events called `name` may start a run. A final `*` stands for any ending."""
         if self.event.endswith("*"):
-            if not name.startswith(self.event[:-1]):
-                return False
-        elif self.event != name:
+            return name.startswith(self.event[:-1])
+        return self.event == name
+
+    def matches(self, event: Mapping[str, Any]) -> bool:
+        """Whether `event` starts a run."""
+        if not self.names(str(event["name"])):
             return False
         return self.condition is None or self.condition({"event": event})
 
@@ -56,6 +58,12 @@ class FunctionConfig:
     triggers: tuple[Trigger, ...] = ()
     cancels: tuple[Cancel, ...] = ()
     fn_id: str = field(default="")
+
+    def hears(self, name: str) -> bool:
+        """Whether events called `name` may start or cancel its runs."""
+        return any(trigger.names(name) for trigger in self.triggers) or any(
+            cancel.event == name for cancel in self.cancels
+        )
 
 
 def _refuse(where: str, what: str) -> ConfigurationError:

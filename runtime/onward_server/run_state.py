@@ -7,37 +7,32 @@ done or acknowledged; where they cannot be written, this object is dropped and l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from onward.core.ops import Opcode
-from onward_server import answers, refusals
+from onward_server import answers, refusals, waits
 from onward_server.answers import Raised, Reported, Returned, Throttled, WireOp, error_info
-from onward_server.json_text import dumps, loads
+from onward_server.json_text import dumps
 from onward_server.model import (
     DropJob,
-    DropPending,
     Effects,
     EndRun,
     Job,
     Now,
     Pending,
     PutContinuation,
-    PutPending,
     PutRun,
-    PutStep,
     PutVersion,
     Refusal,
     Status,
     job_row,
 )
 from onward_server.refusals import RunRefusedError, too_large
-from onward_server.settings import Settings
+from onward_server.run_memory import RunMemory
 from onward_server.shapes import refuse_shape
-from onward_server.waits import pending_of, wakes
 
 _FINISHED = frozenset({Opcode.STEP_RUN.value, Opcode.STEP_FAILED.value})
-_WAITING = frozenset({Opcode.SLEEP.value, Opcode.WAIT_FOR_EVENT.value})
 _NULL = "null"
 
 
@@ -48,53 +43,10 @@ class Refused:
     message: str
 
 
-@dataclass(slots=True)
-class RunState:
-    """A run in memory.
+class RunState(RunMemory):
+    """A run in memory, and what changes it."""
 
-    `steps` maps each memoized id, in order, to its `"id":entry` JSON text.
-
-    `events` is the JSON text of the array of events that started it. `redo` is the position of a
-    result that came while a call was in flight that could not see it: one more call follows.
-    `idle` counts continuations in a row that brought no result. `no_retry`: the function said that
-    its failure is final.
-    """
-
-    run_id: str
-    function_id: str
-    event_id: str
-    event_names: str
-    events: str
-    settings: Settings
-    max_attempts: int
-    started_ms: int
-    version: int = -1
-    status: Status = Status.RUNNING
-    steps: dict[str, str] = field(default_factory=dict)
-    positions: dict[str, int] = field(default_factory=dict)
-    size: int = 0
-    jobs: dict[str, Job] = field(default_factory=dict)
-    pending: dict[str, Pending] = field(default_factory=dict)
-    continuations: set[str] = field(default_factory=set)
-    redo: int | None = None
-    idle: int = 0
-    ended_ms: int = 0
-    output: str = _NULL
-    first_event: str = ""
-    no_retry: bool = False
-
-    def __post_init__(self) -> None:
-        self.first_event = dumps(loads(self.events)[0])
-
-    @property
-    def over(self) -> bool:
-        """Whether it has ended."""
-        return self.status is not Status.RUNNING
-
-    def holds_success(self, id_: str) -> bool:
-        """Whether `id_` is memoized with anything but an error."""
-        text = self.steps.get(id_)
-        return text is not None and not text[len(dumps(id_)) + 1 :].startswith('{"error":')
+    __slots__ = ()
 
     # The beginning, and beginning again
 
@@ -128,13 +80,6 @@ class RunState:
             self._end(Status.FAILED, dumps(refusal.error), effects, now)
         return effects
 
-    def add_memo(self, id_: str, entry: str) -> int:
-        """Memoizes `entry` (JSON text) in memory, and returns its position from 0."""
-        self.positions[id_] = position = len(self.steps)
-        self.steps[id_] = f"{dumps(id_)}:{entry}"
-        self.size += len(entry)
-        return position
-
     # Checkpoints
 
     def checkpoint(self, request_id: str, ops: Sequence[WireOp]) -> Effects:
@@ -156,23 +101,13 @@ class RunState:
             if len(op.result) > self.settings.max_step_bytes:
                 return self._refuse(effects, 413, too_large(op, self.settings.max_step_bytes))
         for op in ops:
-            self._save(op.id, op.label, op.entry, effects)
+            self.save(op.id, op.label, op.entry, effects)
         return effects
 
     def _refuse(self, effects: Effects, status: int, message: str) -> Effects:
         body: dict[str, Any] = {"error": message, "data": {"run_id": self.run_id}, "status": status}
         effects.refusal = Refusal(status, body)
         return effects
-
-    def _save(self, id_: str, label: str, entry: str, effects: Effects) -> int:
-        """The position of `id_` in the journal, counted from 1. The first result wins."""
-        position = self.positions.get(id_)
-        if position is None:
-            position = self.add_memo(id_, entry)
-            effects.writes.append(PutStep(self.run_id, position, id_, label, entry))
-            effects.fresh += 1
-            self.idle = 0
-        return position + 1
 
     # Answers
 
@@ -259,11 +194,10 @@ class RunState:
             return
         self._finish_job(job, ops, effects)
         for op in ops:
-            self._refuse_starvation(op, ops)
             if op.code == Opcode.STEP_PLANNED:
                 self._plan(job, op, ops, effects, now)
-            elif op.code in _WAITING:
-                self._wait(op, effects, now)
+            elif op.code in waits.RESOLVED:
+                self.wait(op, effects, now)
         self._call_next(job, ops, finished, effects, now)
         self._settle(job, ops, effects, now)
 
@@ -295,14 +229,10 @@ class RunState:
                 raise RunRefusedError("ResultTooLargeError", message)
             if op.error is not None and self.holds_success(op.id):
                 raise refusals.second_outcome(op)
-            finished.append((self._save(op.id, op.label, op.entry, effects), op))
+            finished.append((self.save(op.id, op.label, op.entry, effects), op))
             if op.id in self.pending:
-                self._forget(op.id, effects)
+                self.forget(op.id, effects)
         return finished
-
-    def _forget(self, id_: str, effects: Effects) -> None:
-        del self.pending[id_]
-        effects.writes.append(DropPending(self.run_id, id_))
 
     def _finish_job(self, job: Job, ops: Sequence[WireOp], effects: Effects) -> None:
         del self.jobs[job.id]
@@ -310,34 +240,16 @@ class RunState:
         if job.targeted and job.target in self.pending:
             if any(op.id == job.target for op in ops):
                 raise refusals.planned_again()
-            self._forget(job.target, effects)  # the next call without a target plans it again
-
-    def _refuse_starvation(self, op: WireOp, ops: Sequence[WireOp]) -> None:
-        reported = {other.id for other in ops}
-        racing = [p for p in self.pending.values() if p.race and p.id not in reported]
-        if racing and not op.race and op.code in {*_FINISHED, *_WAITING, Opcode.STEP_PLANNED}:
-            raise refusals.starving(op, len(racing))
+            self.forget(job.target, effects)  # the next call without a target plans it again
 
     def _plan(
         self, job: Job, op: WireOp, ops: Sequence[WireOp], effects: Effects, now: Now
     ) -> None:
         if op.id in self.pending or op.id in self.steps:
             return
-        self._add_pending(Pending(op.id, op.code, op.race), effects)
+        self.add_pending(Pending(op.id, op.code, op.race), effects)
         planned = len(ops) > 1 or job.planned
         self._start(Job(now.job_id(), op.id, position=job.position, planned=planned), effects, now)
-
-    def _wait(self, op: WireOp, effects: Effects, now: Now) -> None:
-        if op.id in self.pending or op.id in self.steps:
-            return
-        pending = pending_of(op, now.ms)
-        self._add_pending(pending, effects)
-        if pending.due_ms:
-            effects.timers.append((pending.due_ms, pending.id))
-
-    def _add_pending(self, pending: Pending, effects: Effects) -> None:
-        self.pending[pending.id] = pending
-        effects.writes.append(PutPending(self.run_id, pending))
 
     # Which call follows
 
@@ -366,7 +278,7 @@ class RunState:
             self._discover(job.position, effects, now)
         else:
             for position, op in finished:
-                if op.race or (not self.pending and len(ops) == 1):
+                if op.race or (len(ops) == 1 and not self._held_up()):
                     self._discover(position, effects, now)
 
     def _note_continuation(self, op: WireOp, effects: Effects) -> None:
@@ -432,7 +344,7 @@ class RunState:
             elif job is not None and not job.in_flight and job.due_ms <= now.ms:
                 self._start(job, effects, now)
             elif pending is not None and 0 < pending.due_ms <= now.ms:
-                self._resolve(pending, _NULL, effects, now)
+                self._resolve(pending, waits.elapsed_entry(pending), effects, now)
             else:
                 effects.stale = True
         except RunRefusedError as refusal:
@@ -441,20 +353,45 @@ class RunState:
 
     def woken(self, event: dict[str, Any], now: Now) -> Effects:
         """Resolves every wait that `event` ends."""
-        effects = Effects()
+        ended = [p.id for p in self.pending.values() if waits.wakes(p, event, self.first_event)]
+        return self._resolve_all(ended, dumps(event), now)
+
+    def signalled(self, step_id: str, data: object, now: Now) -> Effects:
+        """Resolves the wait for a signal of `step_id`, which came with `data`."""
+        pending = self.pending.get(step_id)
+        signal = waits.signal_of(pending) if pending is not None else ""
+        return self._resolve_all([step_id] if signal else [], waits.signal_entry(signal, data), now)
+
+    def replied(self, step_id: str, entry: str, now: Now) -> Effects:
+        """Resolves the invocation of `step_id` with `entry` (JSON text)."""
+        pending = self.pending.get(step_id)
+        invoked = pending is not None and pending.code == Opcode.INVOKE_FUNCTION
+        return self._resolve_all([step_id] if invoked else [], entry, now)
+
+    def _resolve_all(self, step_ids: Sequence[str], entry: str, now: Now) -> Effects:
+        """Resolves `step_ids`, none of which makes the effects stale."""
+        effects = Effects(stale=not step_ids)
         try:
-            for pending in list(self.pending.values()):
-                if not self.over and wakes(pending, event, self.first_event):
-                    self._resolve(pending, dumps(event), effects, now)
+            for step_id in step_ids:
+                if not self.over:
+                    self._resolve(self.pending[step_id], entry, effects, now)
         except RunRefusedError as refusal:
             self._end(Status.FAILED, dumps(refusal.error), effects, now)
         return effects
 
     def _resolve(self, pending: Pending, entry: str, effects: Effects, now: Now) -> None:
-        self._forget(pending.id, effects)
-        position = self._save(pending.id, pending.event, entry, effects)
-        if pending.race or not self.pending:
+        self.forget(pending.id, effects)
+        position = self.save(pending.id, pending.event, entry, effects)
+        if pending.race or not self._held_up():
             self._discover(position, effects, now)
+
+    def _held_up(self) -> bool:
+        """Whether the next call waits for an open op: those outside race mode are awaited all.
+
+        An Inngest server lets the result of an op outside race mode wait for those in it too, and
+        so for the losers of a race.
+        """
+        return any(not pending.race for pending in self.pending.values())
 
     def cancel(self, now: Now) -> Effects:
         """Ends the run from outside; nothing that it still sends is taken."""
@@ -475,5 +412,6 @@ class RunState:
         self.redo = None
         effects.dispatch.clear()
         effects.timers.clear()
+        effects.invocations.clear()
         effects.ended = True
         effects.writes.append(EndRun(self.run_id, str(status), now.ms, output))

@@ -13,11 +13,34 @@ from dataclasses import dataclass, field
 
 from onward_server import queries
 from onward_server.clock import Clock
+from onward_server.events import Event
 from onward_server.identifiers import UlidSource, new_job_id
-from onward_server.model import Effects, Now, Pending, PutPending, Status, Write
+from onward_server.model import (
+    Effects,
+    Holder,
+    Now,
+    Pending,
+    PutEvent,
+    PutOutgoing,
+    PutPending,
+    Status,
+    Write,
+)
 from onward_server.run_state import RunState
 from onward_server.settings import Settings
 from onward_server.store import Store, StoredRun, StoreError
+from onward_server.waits import event_of, signal_of
+
+
+def outgoing_rows(told: Iterable[Event], now_ms: int) -> list[Write]:
+    """What is written about events of our own that are still to be taken in."""
+    rows: list[Write] = []
+    for event in told:
+        rows += [
+            PutEvent(event.id, event.external_id, event.name, event.text, now_ms),
+            PutOutgoing(event.id),
+        ]
+    return rows
 
 
 @dataclass(slots=True)
@@ -26,12 +49,15 @@ class LiveRun:
 
     `flying` are the request ids of the calls that were in flight before the latest transition;
     `broken`: its writes failed, and memory has not been brought back to the store's state yet.
+    `awaited` are names of events and `signals` signals that it has waited for so far.
     """
 
     state: RunState
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     flying: set[str] = field(default_factory=set)
     broken: bool = False
+    awaited: set[str] = field(default_factory=set)
+    signals: set[str] = field(default_factory=set)
 
 
 def _timers_of(state: RunState) -> Effects:
@@ -66,8 +92,8 @@ def restore(stored: StoredRun, settings: Settings, max_attempts: int) -> RunStat
 class Runs:
     """Unfinished runs by id, and where they are found by what they wait for.
 
-    `apply` does everything that a committed transition asks for; `closing` may add writes to the
-    transaction that ends a run.
+    `apply` does everything that a committed transition asks for. `telling` are the events of our
+    own that follow from a transition: they are written with it, and then handed to `publish`.
     """
 
     def __init__(
@@ -77,17 +103,20 @@ class Runs:
         clock: Clock,
         *,
         max_attempts: Callable[[str], int],
-        closing: Callable[[RunState], list[Write]],
+        telling: Callable[[RunState, Effects], list[Event]],
         apply: Callable[[RunState, Effects], None],
+        publish: Callable[[list[Event]], None],
     ) -> None:
         self._store = store
         self._settings = settings
         self._clock = clock
         self._max_attempts = max_attempts
-        self._closing = closing
+        self._telling = telling
         self._apply = apply
+        self._publish = publish
         self._live: dict[str, LiveRun] = {}
         self._waiting: dict[str, set[str]] = {}
+        self._signals: dict[str, Holder] = {}
         self._ulids = UlidSource()
 
     def __len__(self) -> int:
@@ -95,7 +124,8 @@ class Runs:
 
     def now(self) -> Now:
         """The present, for a transition."""
-        return Now(self._clock.now_ms(), random.random(), self._ulids, new_job_id)  # noqa: S311 - jitter
+        chance = random.random()  # noqa: S311 - jitter
+        return Now(self._clock.now_ms(), chance, self._ulids, new_job_id, self.holder)
 
     def ulid(self) -> str:
         """A new ULID."""
@@ -114,14 +144,51 @@ class Runs:
         """The ids of the runs that may wait for an event of this name."""
         return list(self._waiting.get(event_name, ()))
 
-    def _note_waits(self, run_id: str, pending: Iterable[Pending]) -> None:
+    def holder(self, signal: str) -> Holder | None:
+        """The run and the step that wait for `signal`."""
+        held = self._signals.get(signal)
+        live = self._live.get(held[0]) if held is not None else None
+        if held is None or live is None or held[1] not in live.state.pending:
+            return None
+        return held
+
+    def _note_waits(self, live: LiveRun, pending: Iterable[Pending]) -> None:
         for op in pending:
-            if op.event:
-                self._waiting.setdefault(op.event, set()).add(run_id)
+            if event := event_of(op):
+                self._waiting.setdefault(event, set()).add(live.state.run_id)
+                live.awaited.add(event)
+
+    def _claim_signals(self, live: LiveRun, writes: Iterable[Write]) -> dict[str, Holder | None]:
+        """Gives the run the signals that it waits for from now on; returns who had each.
+
+        At once, not after the commit: two runs must not both claim a signal.
+        """
+        claimed: dict[str, Holder | None] = {}
+        for write in writes:
+            if isinstance(write, PutPending) and (signal := signal_of(write.pending)):
+                claimed.setdefault(signal, self._signals.get(signal))
+                self._hold(live, signal, write.pending.id)
+        return claimed
+
+    def _hold(self, live: LiveRun, signal: str, step_id: str) -> None:
+        self._signals[signal] = (live.state.run_id, step_id)
+        live.signals.add(signal)
+
+    def _give_back(self, claimed: dict[str, Holder | None]) -> None:
+        for signal, holder in claimed.items():
+            if holder is None:
+                self._signals.pop(signal, None)
+            else:
+                self._signals[signal] = holder
 
     def _drop(self, run_id: str) -> None:
-        self._live.pop(run_id, None)
-        for name in [name for name, waiting in self._waiting.items() if run_id in waiting]:
+        live = self._live.pop(run_id, None)
+        if live is None:
+            return
+        for signal in live.signals:
+            if self._signals.get(signal, ("", ""))[0] == run_id:
+                del self._signals[signal]
+        for name in live.awaited:
             self._waiting[name].discard(run_id)
             if not self._waiting[name]:
                 del self._waiting[name]
@@ -144,16 +211,23 @@ class Runs:
             return None
         attempts = self._max_attempts(stored.row.function_id)
         state = restore(stored, self._settings, attempts)
-        self._note_waits(run_id, state.pending.values())
         live = self._live.get(run_id)
         if live is None:
             live = self._live[run_id] = LiveRun(state)
+            self._note_all(live)
             return live
         for job in state.jobs.values():
             job.in_flight = job.request_id in live.flying
         live.state, live.broken = state, False
+        self._note_all(live)
         self._apply(state, _timers_of(state))
         return live
+
+    def _note_all(self, live: LiveRun) -> None:
+        self._note_waits(live, live.state.pending.values())
+        for pending in live.state.pending.values():
+            if signal := signal_of(pending):
+                self._hold(live, signal, pending.id)
 
     async def change(
         self, run_id: str, transition: Callable[[RunState, Now], Effects]
@@ -174,19 +248,24 @@ class Runs:
             state = live.state
             live.flying = {job.request_id for job in state.jobs.values() if job.in_flight}
             effects = transition(state, self.now())
-            writes = [*effects.writes, *self._closing(state)] if effects.ended else effects.writes
+            told = self._telling(state, effects)
+            claimed = self._claim_signals(live, effects.writes)
+            writes = [*effects.writes, *outgoing_rows(told, self._clock.now_ms())]
             if writes:
                 live.broken = True
                 try:
                     await self._store.commit(writes)
                 except StoreError:
+                    self._give_back(claimed)
                     await self._reload(live, run_id)
                     raise
                 live.broken = False
-            self._note_waits(run_id, (w.pending for w in writes if isinstance(w, PutPending)))
+            self._note_waits(live, (w.pending for w in writes if isinstance(w, PutPending)))
             if effects.ended:
                 self._drop(run_id)
             self._apply(state, effects)
+            if told:
+                self._publish(told)
             return effects
 
     async def _reload(self, live: LiveRun, run_id: str) -> None:

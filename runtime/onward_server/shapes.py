@@ -1,15 +1,13 @@
-"""Which responses can never be right: they would hang, starve a branch, or run a step twice."""
+"""Which responses can never be right: they would hang, or run a step twice."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onward.core.ops import ORCHESTRATED, Opcode
+from onward.core.ops import Opcode
 from onward_server.answers import WireOp
 
 _RESULTS = frozenset({Opcode.STEP_RUN.value, Opcode.STEP_FAILED.value})
-_ORCHESTRATED = frozenset(code.value for code in ORCHESTRATED)
-_RESOLVED_HERE = frozenset({Opcode.SLEEP.value, Opcode.WAIT_FOR_EVENT.value})
 
 _COMPLETED = "Answer RunComplete alone, or after the StepRun ops that nothing has confirmed."
 _ERROR = "Confirm finished steps by a checkpoint first, and then answer one StepError alone."
@@ -17,12 +15,6 @@ _CONTINUE = (
     "Confirm what is finished and answer one DiscoveryRequest alone, or report the orchestrated ops"
     " and planned steps without it."
 )
-_RACE = (
-    'Give every one of them `opts.parallelMode: "race"`, so that each result makes a call of its'
-    " own, or await them one after another."
-)
-_UNKNOWN = "Upgrade Onward, or use an orchestrator that resolves it."
-
 
 def describe(ops: Sequence[WireOp]) -> str:
     """`ops` for people."""
@@ -31,7 +23,7 @@ def describe(ops: Sequence[WireOp]) -> str:
 
 def refuse_shape(ops: Sequence[WireOp]) -> str | None:
     """Why a response of `ops` cannot work, and the fix; None if it can."""
-    found = _misplaced(ops) or _starving(ops)
+    found = _misplaced(ops)
     if found is None:
         return None
     why, fix = found
@@ -41,9 +33,6 @@ def refuse_shape(ops: Sequence[WireOp]) -> str | None:
 def _misplaced(ops: Sequence[WireOp]) -> tuple[str, str] | None:
     """Ops that must not stand beside each other."""
     kinds = [op.code for op in ops]
-    for kind in kinds:
-        if kind in _ORCHESTRATED - _RESOLVED_HERE:
-            return f"this orchestrator does not resolve {kind}", _UNKNOWN
     complete = kinds.count(Opcode.RUN_COMPLETE)
     if complete and complete + kinds.count(Opcode.STEP_RUN) + (complete > 1) != len(kinds):
         return "a run cannot be complete and have open steps", _COMPLETED
@@ -52,16 +41,4 @@ def _misplaced(ops: Sequence[WireOp]) -> tuple[str, str] | None:
     continued = kinds.count(Opcode.DISCOVERY_REQUEST)
     if continued and continued + sum(kind in _RESULTS for kind in kinds) < len(kinds):
         return "the open ops would never be called back", _CONTINUE
-    return None
-
-
-def _starving(ops: Sequence[WireOp]) -> tuple[str, str] | None:
-    """Ops of which one would be called back only when the others are done."""
-    waiting = [op for op in ops if op.code in _ORCHESTRATED]
-    open_ops = [*waiting, *(op for op in ops if op.code == Opcode.STEP_PLANNED)]
-    racing = sum(op.race for op in open_ops)
-    if len(waiting) > 1 and racing < len(open_ops):
-        return "all but the last to resolve would starve", _RACE
-    if 0 < racing < len(open_ops):
-        return "only some are in race mode, so the others would starve", _RACE
     return None

@@ -20,7 +20,7 @@ from onward.errors import Fault, OnwardError
 from onward_server import model
 from onward_server.model import Job, Pending, Write
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x4F4E5752  # "ONWR": tells our files from other SQLite files
 _MAX_GROUP = 256
 
@@ -53,6 +53,11 @@ CREATE TABLE pending (
 CREATE TABLE continuations (
     run_id TEXT NOT NULL, op_id TEXT NOT NULL, PRIMARY KEY (run_id, op_id)) STRICT, WITHOUT ROWID;
 """
+
+#: What each version added to the schema of the one before.
+_ADDED = {
+    2: "CREATE TABLE outgoing (event_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;",
+}
 
 
 class StoreError(OnwardError):
@@ -195,6 +200,14 @@ _APPLY: dict[type, Callable[[sqlite3.Connection, Any], object]] = {
     model.PutEvent: lambda c, w: c.execute(
         "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
         (w.event_id, w.external_id, w.name, w.event, w.received_ms),
+    ),
+    model.PutOutgoing: lambda c, w: c.execute("INSERT INTO outgoing VALUES (?)", (w.event_id,)),
+    model.DropOutgoing: lambda c, w: c.execute(
+        "DELETE FROM outgoing WHERE event_id = ?", (w.event_id,)
+    ),
+    model.ReplaceSignal: lambda c, w: c.execute(
+        "UPDATE pending SET condition = ? WHERE run_id = ? AND step_id = ?",
+        (model.REPLACED, w.run_id, w.step_id),
     ),
     model.PutApp: lambda c, w: c.execute(
         "INSERT INTO apps VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
@@ -379,13 +392,7 @@ def connect(path: str, *, synchronous: str) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("BEGIN EXCLUSIVE")
-        if _pragma(connection, "user_version") == 0:
-            for statement in filter(str.strip, _SCHEMA.split(";")):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        else:  # a write, so that a file that cannot be written is told now
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        _upgrade(connection)
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         connection.close()
@@ -394,6 +401,22 @@ def connect(path: str, *, synchronous: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Brings the schema to this version. Always a write: a file that cannot be is told now."""
+    version = _pragma(connection, "user_version")
+    if version == 0:
+        _execute_all(connection, _SCHEMA)
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    for added in range(max(version, 1) + 1, SCHEMA_VERSION + 1):
+        _execute_all(connection, _ADDED[added])
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in filter(str.strip, statements.split(";")):
+        connection.execute(statement)
 
 
 def _check_writable(path: str) -> None:

@@ -65,6 +65,17 @@ class ManualHandle:
         self.alive[0] = False
 
 
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def ulid_ms(text: str) -> int:
+    """When the ULID `text` was made, in milliseconds since the epoch."""
+    value = 0
+    for letter in text[:10]:
+        value = value * 32 + _CROCKFORD.index(letter)
+    return value
+
+
 Stimulus = Callable[["Replay"], Any]
 
 
@@ -88,12 +99,12 @@ class Replay:
     api: str = ""
 
     def __post_init__(self) -> None:
-        offset = 0
         self._marks: list[tuple[int, Exchange]] = []
         for recording in self.recordings:
+            first = recording.calls[0]
+            offset = ulid_ms(first.ctx["request_id"]) - first.exchange.at
             for call in recording.calls:
                 self._marks += [(offset + e.end, e) for e in (*call.checkpoints, call.exchange)]
-            offset += 10**9
         self._marks.sort(key=lambda mark: mark[0])
         self._passed: set[int] = set()
         self._blocked = 0
@@ -244,8 +255,10 @@ class Replay:
             assert response.status_code == 200, response.text
             run_id = await begin(self)
             view = await self.orchestrator.result(run_id)
-            while self.orchestrator._runs.all():
-                await self.orchestrator.result(self.orchestrator._runs.all()[0].run_id)
+            while self.orchestrator._runs.all() or self.orchestrator._follow_ups:
+                await asyncio.gather(*self.orchestrator._follow_ups)
+                for state in self.orchestrator._runs.all():
+                    await self.orchestrator.result(state.run_id)
             return view
 
 

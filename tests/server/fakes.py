@@ -52,6 +52,25 @@ def wait_op(name: str, event: str, timeout: str, **opts: Any) -> dict[str, Any]:
     }
 
 
+def signal_op(name: str, signal: str, timeout: str = "1h", **opts: Any) -> dict[str, Any]:
+    return {
+        "id": step_id(name),
+        "op": "WaitForSignal",
+        "name": signal,
+        "displayName": name,
+        "opts": {"signal": signal, "timeout": timeout, **opts},
+    }
+
+
+def invoke_op(name: str, function_id: str, data: Any = None, **opts: Any) -> dict[str, Any]:
+    return {
+        "id": step_id(name),
+        "op": "InvokeFunction",
+        "displayName": name,
+        "opts": {"function_id": function_id, "payload": {"data": data or {}}, **opts},
+    }
+
+
 def error_op(name: str, op: str = "StepError") -> dict[str, Any]:
     error = {"name": "ValueError", "message": f"{name} broke", "stack": ""}
     return {"id": step_id(name), "op": op, "name": name, "error": error}

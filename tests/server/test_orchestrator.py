@@ -303,7 +303,7 @@ async def test_a_registration_that_cannot_be_served_changes_nothing(start: Start
     for bad, fragment in (
         (registration("f", url="ftp://example"), "no address"),
         (registration("f", "f"), "two functions"),
-        (registration({"id": "f", "cancel": [{"event": "x", "if": "size(event) > 1"}]}), "size"),
+        (registration({"id": "f", "cancel": [{"event": "x", "if": "size(event >"}]}), "size"),
         ({"url": "http://x"}, "appName"),
     ):
         with pytest.raises(ConfigurationError, match=fragment):

@@ -18,11 +18,13 @@ from tests.server.fakes import (
     continue_op,
     error_op,
     failure,
+    invoke_op,
     none_op,
     parsed,
     plan_op,
     report,
     run_op,
+    signal_op,
     sleep_op,
     step_id,
     wait_op,
@@ -366,14 +368,17 @@ REFUSED = {
     "race mode on one only": ([plan_op("a", **RACE), plan_op("b")], "only some are in race"),
     "completion beside a plan": ([plan_op("a"), complete_op()], "have open steps"),
     "two completions": ([complete_op(), complete_op()], "have open steps"),
-    "an invoke": (
+    "an invoke of nothing": (
         [{"id": "i", "op": "InvokeFunction", "name": "child", "opts": {}}],
-        "does not resolve InvokeFunction",
+        "opts.function_id must be a non-empty string",
     ),
+    "an invoke with a list": ([invoke_op("i", "app-g", [1])], "must be JSON objects"),
+    "a wait for no signal": ([signal_op("s", "")], "the signal must be a non-empty string"),
+    "a wait of two years": ([wait_op("w", "e", "800d")], "more than one year from now"),
     "a sleep of no duration": ([sleep_op("s", "5 parsecs")], "5 parsecs"),
     "a wait on what cannot be evaluated": (
-        [wait_op("w", "e", "1s", **{"if": "size(event.data.list) > 3"})],
-        "cannot evaluate",
+        [wait_op("w", "e", "1s", **{"if": "event.data.list >"})],
+        "failed to compile",
     ),
     "a quiet end with nothing left": ([none_op("x")], "nothing is left to wait for"),
 }
@@ -419,11 +424,22 @@ def test_a_targeted_call_may_continue_and_its_step_is_planned_anew() -> None:
     assert planned.target == step_id("a")
 
 
-def test_a_result_outside_race_mode_beside_racing_ops_is_refused() -> None:
+def test_ops_outside_race_mode_are_awaited_all() -> None:
+    machine = Machine()
+    machine.answer(report(sleep_op("s", "1h"), plan_op("a")))
+    assert not machine.answer(report(run_op("a")), machine.flying("a")).dispatch
+    [call] = machine.wait(3_600_000, step_id("s")).dispatch
+    assert not call.targeted
+
+
+def test_the_losers_of_a_race_hold_nothing_up() -> None:
     machine = Machine()
     machine.answer(report(plan_op("a", **RACE), sleep_op("s", "1h", **RACE)))
-    machine.answer(report(run_op("a")), machine.flying("a"))
-    assert "would starve" in machine.error
+    [call] = machine.answer(report(run_op("a")), machine.flying("a")).dispatch
+    assert not call.targeted
+    machine.answer(report(sleep_op("s", "1h", **RACE), plan_op("after")))
+    [call] = machine.answer(report(run_op("after")), machine.flying("after")).dispatch
+    assert not call.targeted
 
 
 def test_continuing_without_progress_ends() -> None:

@@ -1,0 +1,273 @@
+"""What events do: they wake waiting runs, cancel runs, start runs, and answer who invoked them.
+
+Events come from outside, or from transitions of runs: those are written with the transition as
+outgoing, and taken in after it; a restart takes in what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any
+
+from onward.errors import ConfigurationError
+from onward_server import children, events, queries, trace
+from onward_server.clock import Clock
+from onward_server.events import Event
+from onward_server.identifiers import stable_uuid
+from onward_server.json_text import loads
+from onward_server.model import DropOutgoing, Effects, Now, PutEvent, Write
+from onward_server.registration import Cancel, FunctionConfig
+from onward_server.registry import Registry
+from onward_server.run_state import RunState
+from onward_server.runs import Runs
+from onward_server.settings import Settings
+from onward_server.store import Store, StoreError
+
+_STORE_RETRY_S = 1.0
+
+Begun = tuple[RunState, Effects]
+
+
+class Intake:
+    """Takes in events. `spawn` runs what is done later; `begun` hears of every run that starts."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        clock: Clock,
+        registry: Registry,
+        runs: Runs,
+        *,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        begun: Callable[[RunState], None],
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._registry = registry
+        self._runs = runs
+        self._spawn = spawn
+        self._begun = begun
+        self._one_by_one = asyncio.Lock()
+
+    # From outside
+
+    async def send(self, batch: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Takes in events; returns their internal ids.
+
+        An event with the `id` of an earlier one is taken but has no effect. Raises BadEventError
+        for the first that cannot be taken; then none of them was.
+        """
+        now = self._clock.now_ms()
+        accepted = [events.accept(value, self._runs.ulid(), now) for value in batch]
+        if any(event.external_id for event in accepted):
+            async with self._one_by_one:  # two at once with one id must not both be the first
+                await self._take_in(accepted, await self._unseen(accepted))
+        else:
+            await self._take_in(accepted, accepted)
+        return [event.id for event in accepted]
+
+    async def _take_in(self, accepted: Sequence[Event], fresh: Iterable[Event]) -> None:
+        writes: list[Write] = [self._row(event) for event in accepted]
+        await self._act(fresh, writes)
+
+    async def _unseen(self, accepted: Sequence[Event]) -> list[Event]:
+        since = self._clock.now_ms() - round(self._settings.event_id_window_s * 1000)
+        named = {event.external_id for event in accepted if event.external_id}
+        seen: set[str] = set()
+        if named:
+            seen = await self._store.read(
+                lambda connection: {n for n in named if queries.event_seen(connection, n, since)}
+            )
+        fresh = []
+        for event in accepted:
+            if event.external_id not in seen:
+                fresh.append(event)
+            if event.external_id:
+                seen.add(event.external_id)
+        return fresh
+
+    # From runs
+
+    def telling(self, state: RunState, effects: Effects) -> list[Event]:
+        """The events of our own that follow from a transition: invocations, and the run's end."""
+        now = self._clock.now_ms()
+        told = [
+            children.invocation_event(
+                invocation,
+                run_id=state.run_id,
+                source_app_id=self._registry.app_id(state.function_id),
+                source_fn_id=stable_uuid("function", state.function_id),
+                event_id=self._runs.ulid(),
+                now_ms=now,
+            )
+            for invocation in effects.invocations
+        ]
+        if effects.ended:
+            output = loads(state.output)
+            ending = children.ending_events(
+                function_id=state.function_id,
+                run_id=state.run_id,
+                status=state.status,
+                triggers=loads(state.events),
+                output=output,
+                no_retry=state.no_retry,
+                ulid=self._runs.ulid,
+                now_ms=now,
+            )
+            told += [event for event in ending if self._matters(event)]
+        return told
+
+    def _matters(self, event: Event) -> bool:
+        """Whether anything hears an event about a run's end: most are never written."""
+        return (
+            "correlation_id" in event.value["data"]
+            or bool(self._runs.waiting_for(event.name))
+            or any(function.hears(event.name) for function in self._registry.functions.values())
+        )
+
+    def publish(self, told: list[Event]) -> None:
+        """Takes in events of our own that have been written as outgoing."""
+        if told:
+            self._spawn(self._take_in_own(told))
+
+    async def left(self) -> list[Event]:
+        """The events of our own that an earlier process wrote and did not take in."""
+        rows = await self._store.read(queries.outgoing)
+        return [events.stored(row.event_id, row.external_id, row.event) for row in rows]
+
+    async def _take_in_own(self, told: Sequence[Event]) -> None:
+        for event in told:
+            while True:
+                try:
+                    await self._act([event], [DropOutgoing(event.id)])
+                    break
+                except StoreError as error:
+                    trace.logger.error("The event %s waits: %s", event.name, error)
+                    await asyncio.sleep(_STORE_RETRY_S)
+
+    # What they do
+
+    async def _act(self, fresh: Iterable[Event], writes: list[Write]) -> None:
+        fresh = list(fresh)
+        for event in fresh:
+            await self._cancel_by(event)
+            await self._wake_by(event)
+            await self._answer_by(event)
+        begun = [started for event in fresh for started in await self._begin_by(event)]
+        for _, effects in begun:
+            writes.extend(effects.writes)
+        await self._store.commit(writes)
+        self.add_all(begun)
+
+    async def _answer_by(self, event: Event) -> None:
+        """The step that invoked the function which has finished gets its result."""
+        correlation = event.value["data"].get("correlation_id")
+        if event.name == events.FUNCTION_FINISHED and correlation:
+            await self._reply(correlation, children.invoked_entry(event.value["data"]))
+
+    async def _reply(self, correlation: str, entry: str) -> None:
+        run_id, _, step_id = correlation.partition(".")
+        await self._runs.change(run_id, lambda run, now: run.replied(step_id, entry, now))
+
+    async def _begin_by(self, event: Event) -> list[Begun]:
+        started = []
+        if event.name == events.FUNCTION_INVOKED:
+            started += await self._invoked(event)
+        for function in self._registry.functions.values():
+            if any(trigger.matches(event.value) for trigger in function.triggers):
+                started.append(self.begin(function, event))
+        return started
+
+    async def _invoked(self, event: Event) -> list[Begun]:
+        meta = children.meta_of(event.value)
+        function = self._registry.find(str(meta.get("fn_id")))
+        if function is not None:
+            return [self.begin(function, event)]
+        entry = children.unknown_function_entry(str(meta.get("fn_id")), self._registry.known())
+        await self._reply(str(meta.get("correlation_id")), entry)
+        return []
+
+    def begin(self, function: FunctionConfig, event: Event) -> Begun:
+        """A new run of `function` that `event` starts, not yet written."""
+        now = self._runs.now()
+        state = RunState(
+            run_id=now.ulid(),
+            function_id=function.id,
+            event_id=event.id,
+            event_names=event.name,
+            events=f"[{event.text}]",
+            settings=self._settings,
+            max_attempts=function.max_attempts,
+            started_ms=now.ms,
+        )
+        return state, state.begin(now)
+
+    def add_all(self, begun: Iterable[Begun]) -> None:
+        """Lets runs go that have been written."""
+        for state, effects in begun:
+            self._begun(state)
+            self._runs.add(state, effects)
+
+    async def start(self, function_id: str, data: Mapping[str, Any]) -> str:
+        """Starts a run of `function_id` without an event of its triggers; returns its id.
+
+        Raises ConfigurationError for a function that is not registered.
+        """
+        function = self._registry.functions.get(function_id)
+        if function is None:
+            raise ConfigurationError(
+                f"No function {function_id!r} is registered; registered are:"
+                f" {self._registry.known()}. Give one of these ids, or register the app that has"
+                " it."
+            )
+        now = self._clock.now_ms()
+        event = events.make(events.FUNCTION_INVOKED, data, self._runs.ulid(), now)
+        state, effects = self.begin(function, event)
+        await self._store.commit([self._row(event), *effects.writes])
+        self.add_all([(state, effects)])
+        return state.run_id
+
+    async def _cancel_by(self, event: Event) -> None:
+        for function in self._registry.functions.values():
+            for cancel in function.cancels:
+                if cancel.event == event.name:
+                    await self._cancel_runs(function.id, cancel, event)
+
+    async def _cancel_runs(self, function_id: str, cancel: Cancel, event: Event) -> None:
+        now = self._clock.now_ms()
+        for state in self._runs.all():
+            if state.function_id != function_id:
+                continue
+            if cancel.within_s is not None and now - state.started_ms > cancel.within_s * 1000:
+                continue
+            scope = {"event": loads(state.first_event), "async": event.value}
+            if cancel.condition is None or cancel.condition(scope):
+                await self._runs.change(state.run_id, RunState.cancel)
+
+    async def _wake_by(self, event: Event) -> None:
+        def woken(run: RunState, now: Now) -> Effects:
+            return run.woken(event.value, now)
+
+        for run_id in self._runs.waiting_for(event.name):
+            await self._runs.change(run_id, woken)
+
+    async def signal(self, signal: str, data: object) -> str | None:
+        """Ends the wait for `signal` with `data`; its run's id, or None if nobody waits."""
+        while (holder := self._runs.holder(signal)) is not None:
+            run_id, step_id = holder
+
+            def signalled(run: RunState, now: Now, step_id: str = step_id) -> Effects:
+                return run.signalled(step_id, data, now)
+
+            effects = await self._runs.change(run_id, signalled)
+            if effects is not None and not effects.stale:
+                return run_id
+            if self._runs.holder(signal) == holder:
+                break
+        return None
+
+    def _row(self, event: Event) -> PutEvent:
+        return PutEvent(event.id, event.external_id, event.name, event.text, self._clock.now_ms())
