@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         EventRejectedError,
         EventSchemaError,
         EventsNotSentError,
+        MiddlewareError,
         NonRetriableError,
         OnwardError,
         ResultError,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         StepUsageError,
         UnknownRunError,
     )
+    from onward.middleware.base import Middleware
     from onward.outbound import NewEvent
 
 __version__ = "0.1.0"
@@ -78,6 +80,8 @@ _HOMES = {
     "RetryAfterError": "errors",
     "StepError": "errors",
     "Run": "client",
+    "Middleware": "middleware.base",
+    "MiddlewareError": "errors",
     "NewEvent": "outbound",
     "BlockingCallError": "errors",
     "EventError": "errors",
@@ -117,6 +121,8 @@ __all__ = [
     "Function",
     "InboundEvent",
     "InboundSignal",
+    "Middleware",
+    "MiddlewareError",
     "NewEvent",
     "NonRetriableError",
     "OnwardError",
@@ -132,6 +138,7 @@ __all__ = [
     "UnknownRunError",
     "asgi",
     "aws_lambda",
+    "middleware",
     "testing",
 ]
 

@@ -63,6 +63,12 @@ class _Context:
         self._logger: LoggerAdapter[Logger] | None = None
 
     @property
+    def extras(self) -> Mapping[str, Any]:
+        """What middleware adds for the function (`Input.with_extras`)."""
+        hooks = self._driver.hooks
+        return {} if hooks is None else hooks.extras
+
+    @property
     def logger(self) -> LoggerAdapter[Logger]:
         """A logger that knows the run and is silent while results are replayed."""
         if self._logger is None:

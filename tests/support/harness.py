@@ -163,6 +163,8 @@ class World:
     driver: str
     entry: str
     settings: dict[str, Any] = field(default_factory=dict)
+    app_options: dict[str, Any] = field(default_factory=dict)
+    function_options: dict[str, Any] = field(default_factory=dict)
     lambda_seconds: float = 900.0
     fault: Fault | None = None
     before_call: Callable[[int], None] | None = None
@@ -204,8 +206,9 @@ class World:
         assert handler is not None
         if self.app is not None:
             self.app.channel.close()
-        app = App(APP, orchestrator=self.platform.api_url)
-        app.function(FUNCTION, trigger=Event(EVENT), **options)(handler)
+        app = App(APP, orchestrator=self.platform.api_url, **self.app_options)
+        options = {"trigger": Event(EVENT), **self.function_options, **options}
+        app.function(FUNCTION, **options)(handler)
         observe_bodies(app, self._observe)
         self.app = self.platform.asgi.app = self.platform.wsgi.app = app
         return app

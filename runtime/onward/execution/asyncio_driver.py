@@ -17,8 +17,9 @@ from onward.context import Context
 from onward.core.actions import Cut, Deliver, Hang, Respond, Send, Start
 from onward.core.calls import StepCall
 from onward.core.response import Response
+from onward.execution.on_worker import on_worker
 from onward.execution.session import Execution, Hung, Session
-from onward.execution.steps import MapPlan, MapResults, StepMaker, Ticket, outside_steps
+from onward.execution.steps import MapPlan, MapResults, StepMaker, Ticket
 from onward.execution.workers import BodyCut, Interruptible, workers
 
 #: How many turns of a busy loop user code gets before it counts as idle.
@@ -53,6 +54,8 @@ class AsyncDriver(Session):
         self._stuck: set[StepCall] = set()
         self._queued: deque[StepCall] = deque()
         self._blocking = 0
+        waits = self.hooks is not None and self.hooks.waits
+        self._settling = asyncio.Semaphore(BLOCKING_BODIES) if waits else None
 
     async def run(self) -> Response:
         """Drive the function to its response. Raises Hung."""
@@ -61,12 +64,14 @@ class AsyncDriver(Session):
         try:
             context = Context(
                 self,
-                StepMaker(self.execution.app),
+                StepMaker(self.execution.app, self.execution.hooks),
                 call=self.execution.call,
                 deadline=self.execution.deadline,
             )
-            coroutine = self.execution.function.handler(context)
-            self._main = self._task(coroutine, outside_steps())
+            coroutine = self._begun(context)
+            variables = self.function_variables()
+            variables.run(_owner.set, self)
+            self._main = self._task(coroutine, variables)
             self._tasks.add(self._main)
         finally:
             _owner.reset(owner)
@@ -82,6 +87,17 @@ class AsyncDriver(Session):
             self._decided.cancel()
             await self._unwind()
             self.close()
+
+    def _begun(self, context: Context) -> Any:
+        handler = self.execution.function.handler
+        if not self.execution.app.event_schemas:
+            return handler(context)
+
+        async def begin() -> Any:
+            self.receive(context)
+            return await handler(context)
+
+        return begin()
 
     def _task(self, coroutine: Any, variables: Variables | None) -> asyncio.Task[Any]:
         """A task of Onward's own, which never begins at once, whatever the loop's factory does."""
@@ -256,12 +272,22 @@ class AsyncDriver(Session):
                 task.exception()  # it was asked to stop: what it says about that is not news
             return
         if task.cancelled():
-            self.function_raised(asyncio.CancelledError("The function was cancelled."))
-        elif (error := task.exception()) is not None:
-            self.function_raised(error)
+            error: BaseException | None = asyncio.CancelledError("The function was cancelled.")
         else:
-            self.function_returned(task.result())
-        self._schedule()
+            error = task.exception()
+        if error is not None:
+            report = partial(self.function_raised, error)
+        else:
+            report = partial(self.function_returned, task.result())
+        if self._settling is None:
+            report()
+            self._schedule()
+        else:
+            workers.submit(partial(self._report_and_poke, report))
+
+    def _report_and_poke(self, report: Callable[[], None]) -> None:
+        report()
+        self.poke()
 
     # ------------------------------------------------------------------ bodies
 
@@ -311,12 +337,16 @@ class AsyncDriver(Session):
         started_ns, begun = began or (time.time_ns(), time.monotonic())
         try:
             value = await begin()
+            if self._settling is None:
+                self.body_returned(call, value, started_ns, begun)
+            else:
+                async with self._settling:
+                    settle = partial(self.body_returned, call, value, started_ns, begun)
+                    await on_worker(settle)
         except asyncio.CancelledError as error:
             self._on_cancelled(call, error, started_ns, begun)
         except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
             self.body_failed(call, error, started_ns, begun)
-        else:
-            self.body_returned(call, value, started_ns, begun)
         self._bodies.pop(call, None)
         self._advance_at_once_or_soon()
 

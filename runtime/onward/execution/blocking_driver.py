@@ -23,7 +23,6 @@ from onward.execution.steps import (
     MapResults,
     StepMaker,
     Ticket,
-    outside_steps,
     refuse_inside_a_step,
 )
 from onward.execution.workers import BodyCut, Interruptible, prepare_main_thread, workers
@@ -108,7 +107,7 @@ class BlockingDriver(Session):
         """
         execution = self.execution
         context = BlockingContext(
-            self, StepMaker(execution.app), call=execution.call, deadline=execution.deadline
+            self, StepMaker(execution.app, execution.hooks), call=execution.call, deadline=execution.deadline
         )
         self._awake = 1
         with self.lock:
@@ -128,11 +127,15 @@ class BlockingDriver(Session):
             raise Hung
         return self._response
 
+    def _begin(self, context: BlockingContext) -> Any:
+        self.receive(context)
+        return self.execution.function.handler(context)
+
     def _run_function(self, context: BlockingContext) -> None:
         self._branches[threading.get_ident()] = self._main
         try:
             with self._main.code:
-                value = outside_steps().run(self.execution.function.handler, context)
+                value = self.function_variables().run(self._begin, context)
         except (Suspending, BodyCut):
             pass
         except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome

@@ -169,7 +169,7 @@ def execution_of(app: App, function: Function, call: CallRequest, platform: Plat
     if chain is not None:
         from onward.execution.hooks import CallHooks
 
-        hooks = CallHooks(chain, function, call, deadline, platform.headers, platform.raw_request)
+        hooks = CallHooks(chain, function, call, deadline, platform)
     return Execution(app, function, call, deadline, durations, platform.abandons, hooks)
 
 

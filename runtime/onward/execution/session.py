@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -21,13 +21,17 @@ from onward.core.response import Response, function_error
 from onward.core.retry import Verdict
 from onward.core.situation import Situation
 from onward.core.values import codec_of
-from onward.errors import ConfigurationError, OnwardError, StepError
+from onward.errors import ConfigurationError, MiddlewareError, OnwardError, StepError
 from onward.execution.failing import failure_of
-from onward.execution.steps import Ticket, current_step
+from onward.execution.steps import Ticket, current_step, outside_steps
 from onward.execution.watch import watch
-from onward.protocol.checkpoint import checkpoint_path, encode_checkpoint
+from onward.protocol.checkpoint import BackgroundRun, Checkpoints
 
 if TYPE_CHECKING:
+    from contextvars import Context as Variables
+
+    from onward.context import BlockingContext, Context
+    from onward.execution.hooks import CallHooks
     from onward.protocol.call_request import CallRequest
 
 #: How much of the time between the deadline and the platform's kill a cut body gets to end.
@@ -52,7 +56,11 @@ class Hung(Exception):  # noqa: N818 - it is no error of anybody's: the platform
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One invocation to be driven. `abandons`: a body that cannot be stopped may be left behind."""
+    """One invocation to be driven.
+
+    `abandons`: a body that cannot be stopped may be left behind. `reports`: how its checkpoints
+    look, if it is not a run that its orchestrator called.
+    """
 
     app: App
     function: Function
@@ -60,6 +68,13 @@ class Execution:
     deadline: Deadline = NO_DEADLINE
     durations: Durations | None = None
     abandons: bool = True
+    hooks: CallHooks | None = None
+    reports: Checkpoints | None = None
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """How its checkpoints look."""
+        return self.reports or BackgroundRun(self.call)
 
     def situation(self) -> Situation:
         """What the core has to know of it."""
@@ -81,6 +96,9 @@ class Execution:
             plan_always=call.disable_immediate_execution,
             plan_parallel=self.function.plan_parallel,
             abandons=self.abandons,
+            attempt_known=call.attempt_known,
+            hands_over=self.checkpoints.hands_over,
+            heartbeat=self.checkpoints.heartbeat,
         )
 
 
@@ -91,8 +109,13 @@ class Session:
         self.execution = execution
         self.run_id = execution.call.run_id
         self.function_id = execution.function.composite_id
+        self.checkpoints = execution.checkpoints
         self.core = Invocation(execution.situation(), execution.durations)
         self.lock = threading.RLock()
+        self.hooks = execution.hooks
+        if self.hooks is not None:
+            self.hooks.replaying = lambda: self.core.replaying
+        self._spoilt = False
         self._armed_at = inf
         self._hangs = False
         self._begun_ms = time.time_ns() // 1_000_000
@@ -113,16 +136,22 @@ class Session:
 
     def send(self, action: Send) -> None:
         """Hand a batch to the checkpoint channel. The lock is held."""
-        call = self.execution.call
-        body = encode_checkpoint(
-            call,
+        encoded = self.checkpoints.encode(
             action.ops,
             request_started_ms=self._begun_ms,
             sent_ms=time.time_ns() // 1_000_000,
         )
-        channel = self.execution.app.channel
-        path, until = checkpoint_path(call.run_id), self._give_up_at()
-        channel.submit(path, body, self._on_verdict, give_up_at=until)
+        if encoded is None:
+            return
+        path, body = encoded
+        channel, until = self.execution.app.channel, self._give_up_at()
+        if not action.ops:
+            channel.submit(path, body, self._on_heartbeat, give_up_at=until)
+            return
+        report: Callable[[Verdict, str], None] = self._on_verdict
+        if self.hooks is not None:
+            report = self.hooks.watching(action.ops, len(body), report, self.spoil)
+        channel.submit(path, body, report, give_up_at=until)
 
     def _give_up_at(self) -> float | None:
         """When a checkpoint is handed over in the response instead.
@@ -130,19 +159,30 @@ class Session:
         Early enough for the function to reach its next step, whose plan goes with it; after the
         deadline, half of the margin is left for the answer.
         """
-        deadline = self.execution.deadline
+        deadline, now = self.execution.deadline, time.monotonic()
+        patience = self.checkpoints.patience
+        if patience is not None:
+            return min(now + patience, deadline.kill_at)
         if deadline.ends_at == inf:
             return None
         soft = deadline.soft_at(0)
-        if time.monotonic() < soft:
+        if now < soft:
             return soft
         return (deadline.ends_at + min(deadline.kill_at, deadline.ends_at + CUT_MOST)) / 2
 
     def _on_verdict(self, verdict: Verdict, detail: str) -> None:
+        verdict = self.checkpoints.judge(verdict, detail)
         with self.lock:
             self.core.checkpointed(verdict, detail)
             self.log_notices()
         self.poke()
+
+    def _on_heartbeat(self, verdict: Verdict, detail: str) -> None:
+        if verdict is Verdict.GONE:
+            with self.lock:
+                self.core.gone(detail)
+                self.log_notices()
+            self.poke()
 
     def on_watch(self) -> None:
         """The watchdog: flush what is due, even while user code or a body holds everything up."""
@@ -251,6 +291,27 @@ class Session:
         ticket: Ticket = call.token
         ticket.codec.prepare(ticket.where(call))
         current_step.set((call.user_id, self.run_id, call.id))
+        if self.hooks is not None:
+            self.hooks.before_step(call)
+
+    def function_variables(self) -> Variables:
+        """The context variables that the function begins with."""
+        return outside_steps() if self.hooks is None else self.hooks.variables.copy()
+
+    def receive(self, context: Context | BlockingContext) -> None:
+        """Give the function its events' data as their schemas say. Raises EventSchemaError."""
+        app, function = self.execution.app, self.execution.function
+        if not app.event_schemas:
+            return
+        from onward.schemas import received_events
+
+        given = context.events or (context.event,)
+        typed = received_events(app, function, given)
+        if context.event == given[0]:
+            context.event = typed[0]
+        else:
+            (context.event,) = received_events(app, function, (context.event,))
+        context.events = typed if context.events else ()
 
     def observe(self, call: StepCall, phase: str) -> None:
         """Tell whoever watches bodies from outside."""
@@ -267,6 +328,10 @@ class Session:
         try:
             self.observe(call, "end")
             data, value = ticket.codec.settle(value, ticket.where(call))
+            if self.hooks is not None:
+                data, value = self.hooks.step_returned(
+                    call, data, value, ticket.codec, ticket.where(call)
+                )
         except BaseException as error:  # noqa: BLE001 - values may run any code of users' own
             self.body_failed(call, error, started_ns, begun)
             return
@@ -280,11 +345,24 @@ class Session:
         """A body raised."""
         failure = failure_of(error)
         now = time.monotonic()
+        if self.hooks is not None:
+            in_place = self.core.retries_in_place(call, failure, now)
+            failure = self.hooks.step_failed(call, failure, error, retries_here=in_place)
         with self.lock:
             self.core.failed(call, failure, now, started_ns, int((now - begun) * 1e9))
 
     def outcome(self, action: Deliver) -> tuple[Any, BaseException | None]:
         """What user code gets: a value, or the error to raise."""
+        if self.hooks is not None and action.memoized and not self.core.replaying:
+            try:
+                self.hooks.executing()
+            except MiddlewareError as error:
+                self.spoil(error)
+                return None, error
+        return self._outcome(action)
+
+    @staticmethod
+    def _outcome(action: Deliver) -> tuple[Any, BaseException | None]:
         call = action.call
         if action.failure is not None:
             error = action.failure.error
@@ -310,15 +388,27 @@ class Session:
             return
         try:
             data, _ = codec_of(function.handler).settle(value, f"the result of {function.id!r}")
+            if self.hooks is not None and not self.core.over:
+                data = self.hooks.function_returned(data)
         except BaseException as error:  # noqa: BLE001 - values may run any code of users' own
             self.function_raised(error)
             return
         with self.lock:
-            if not self.core.over:
+            if not (self.core.over or self._spoilt):
                 self.core.returned(data)
 
     def function_raised(self, error: BaseException) -> None:
         """The function raised."""
+        failure = failure_of(error)
+        if self.hooks is not None and not (self.core.over or self._spoilt):
+            failure = self.hooks.function_failed(failure, error)
         with self.lock:
-            if not self.core.over:
+            if not (self.core.over or self._spoilt):
+                self.core.raised(failure)
+
+    def spoil(self, error: MiddlewareError) -> None:
+        """A hook about the whole invocation failed: that is what it answers, whatever comes."""
+        with self.lock:
+            if not (self.core.over or self._spoilt):
+                self._spoilt = True
                 self.core.raised(failure_of(error))
