@@ -16,6 +16,7 @@ from onward.execution.abandoned import abandoned
 from tests.support.checkpoint_api import CheckpointApi
 from tests.support.entries import AsgiEntry, call_request, request_after, shape_of
 from tests.support.linear import Ledger, linear_app
+from tests.support.loops import eventually
 from tests.watchdog.bodies import ignore_cancellation, ignore_interrupts, stuck_in_c
 
 REMAINING = 0.8
@@ -29,7 +30,7 @@ Body = Callable[[], Any]
 KINDS: dict[str, Callable[[Stop], Body]] = {
     "swallows": lambda ended: partial(ignore_interrupts, ended.is_set),
     "swallows cancellation": lambda ended: partial(ignore_cancellation, ended.is_set),
-    "stuck in C": lambda ended: partial(stuck_in_c, 1.0),
+    "stuck in C": lambda ended: partial(stuck_in_c, 2.0),
 }
 
 
@@ -70,6 +71,7 @@ def test_it_is_left_behind_and_the_run_goes_on(
     again = asgi.call(app, request_after(api), remaining=30.0)
     assert shape_of(again) == "complete"
     assert ledger.ended == ["s1", "s2", "again"]
+    eventually(lambda: abandoned.count == 0, "what has ended counts no more")
 
 
 def test_without_progress_it_has_timed_out(
@@ -119,6 +121,13 @@ def test_past_the_limit_the_process_takes_no_calls(
     assert refused.headers["retry-after"] == "1"
     assert "could not be stopped" in refused.body["message"]
     assert ledger.ended == ["s1"]
+    # Once it has ended after all, calls are taken again.
+    ended.set()
+    eventually(lambda: abandoned.count == 0, "what has ended counts no more")
+    plan[1] = ("hard", ledger.body("again"))
+    app = linear_app(driver, ledger, plan, deadline_margin=MARGIN)
+    assert shape_of(asgi.call(app, request_after(api), remaining=30.0)) == "complete"
+    assert ledger.ended == ["s1", "again"]
 
 
 def test_an_async_function_that_swallows_its_cancellation(
@@ -138,3 +147,5 @@ def test_an_async_function_that_swallows_its_cancellation(
     answer = asgi.call(app, call_request(), remaining=REMAINING)
     assert answer.brief == [("Sleep", "pause")]
     assert abandoned.count == 1
+    ended.set()
+    eventually(lambda: abandoned.count == 0, "what has ended counts no more")

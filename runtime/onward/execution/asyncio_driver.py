@@ -231,6 +231,10 @@ class AsyncDriver(Session):
         else:
             self._decided.set_result(response)
 
+    def end(self, response: Response) -> None:
+        """Answer `response`, unless an answer was decided."""
+        self._call_on_loop(self._decide, response)
+
     def _busy(self) -> bool:
         """Whether some branch may be waiting outside of steps.
 
@@ -455,12 +459,12 @@ class AsyncDriver(Session):
         # Those that are known to be stuck are not waited for.
         while self._threads() - self._stuck and time.monotonic() < until:  # noqa: ASYNC110 - threads
             await asyncio.sleep(0.001)
-        count = len(left) + len(self._threads())
-        if count and not self.execution.abandons:
+        stuck = [*left, *(self._bodies[call] for call in self._threads())]
+        if stuck and not self.execution.abandons:
             self.hang()
             raise Hung
-        if count:
-            self.leave_behind(count)
+        if stuck:
+            self.leave_behind(stuck)
 
     def _threads(self) -> set[StepCall]:
         return {call for call, body in self._bodies.items() if isinstance(body, Interruptible)}

@@ -107,7 +107,10 @@ class BlockingDriver(Session):
         """
         execution = self.execution
         context = BlockingContext(
-            self, StepMaker(execution.app, execution.hooks), call=execution.call, deadline=execution.deadline
+            self,
+            StepMaker(execution.app, execution.hooks),
+            call=execution.call,
+            deadline=execution.deadline,
         )
         self._awake = 1
         with self.lock:
@@ -154,7 +157,7 @@ class BlockingDriver(Session):
                 break
             time.sleep(0.0005)
         if self._branches and self.execution.abandons:
-            self.leave_behind(len(self._branches))
+            self.leave_behind([branch.code for branch in list(self._branches.values())])
 
     # ------------------------------------------------------------------ user code's side
 
@@ -335,6 +338,12 @@ class BlockingDriver(Session):
                 self._cut(call)
         else:
             self._end(action.response if isinstance(action, Respond) else None)
+
+    def end(self, response: Response) -> None:
+        """Answer `response`, unless an answer was decided."""
+        with self.lock:
+            if not self._decided.is_set():
+                self._end(response)
 
     def _end(self, response: Response | None) -> None:
         """The invocation is decided: parked branches get `Suspending`, bodies are cut.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from contextvars import Context as Variables
 
     from onward.context import BlockingContext, Context
+    from onward.execution.abandoned import Piece
     from onward.execution.hooks import CallHooks
     from onward.protocol.call_request import CallRequest
 
@@ -132,6 +134,10 @@ class Session:
         """Something was reported: `advance` may have news. Called from any thread."""
         raise NotImplementedError
 
+    def end(self, response: Response) -> None:
+        """Answer `response`, unless an answer was decided. Called from any thread."""
+        raise NotImplementedError
+
     # ------------------------------------------------------------------ checkpoints and the clock
 
     def send(self, action: Send) -> None:
@@ -170,9 +176,21 @@ class Session:
             return soft
         return (deadline.ends_at + min(deadline.kill_at, deadline.ends_at + CUT_MOST)) / 2
 
-    def _on_verdict(self, verdict: Verdict, detail: str) -> None:
-        verdict = self.checkpoints.judge(verdict, detail)
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Hold the lock while a thread of Onward's own reports; a defect there ends the invocation.
+
+        Nobody else would: user code waits for what was to be reported.
+        """
         with self.lock:
+            try:
+                yield
+            except Exception as error:  # noqa: BLE001 - a defect must not hang the caller
+                self.end(self.broken(error))
+
+    def _on_verdict(self, verdict: Verdict, detail: str) -> None:
+        with self.guarded():
+            verdict = self.checkpoints.judge(verdict, detail)
             self.core.checkpointed(verdict, detail)
             self.log_notices()
         self.poke()
@@ -186,7 +204,7 @@ class Session:
 
     def on_watch(self) -> None:
         """The watchdog: flush what is due, even while user code or a body holds everything up."""
-        with self.lock:
+        with self.guarded():
             self._armed_at = inf
             action = self.core.flush_due(time.monotonic())
             if action is not None:
@@ -196,7 +214,7 @@ class Session:
 
     def drain(self) -> None:
         """Flush, begin no new step, and continue in another process. Called from any thread."""
-        with self.lock:
+        with self.guarded():
             self.core.drain()
             action = self.core.flush_due(time.monotonic())
             if action is not None:
@@ -233,16 +251,16 @@ class Session:
         left = self.execution.deadline.kill_at - time.monotonic()
         return min(UNWIND_LIMIT, max(left, 2 * CUT_LEAST) / 2)
 
-    def leave_behind(self, count: int) -> None:
-        """`count` pieces of user code could not be stopped; a server goes on without them."""
+    def leave_behind(self, pieces: Collection[Piece]) -> None:
+        """Pieces of user code that could not be stopped; a server goes on without them."""
         from onward.execution.abandoned import abandoned
         from onward.logs import runtime
 
-        abandoned.add(count)
+        abandoned.add(pieces)
         runtime.error(
             "%d piece(s) of code of function %s could not be stopped and were left behind; the"
-            " process stops taking calls at %d of them. [run %s]",
-            count,
+            " process takes no calls while %d of them run. [run %s]",
+            len(pieces),
             self.function_id,
             abandoned.limit,
             self.run_id,

@@ -117,11 +117,12 @@ class Interruptible:
     interrupted before it begins does not begin.
     """
 
-    __slots__ = ("_lock", "_running", "interrupted", "masked", "thread_id")
+    __slots__ = ("_lock", "_running", "_when_over", "interrupted", "masked", "thread_id")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running = False
+        self._when_over: list[Callable[[Interruptible], object]] = []
         self.thread_id = 0
         self.interrupted = False
         self.masked = False
@@ -139,6 +140,20 @@ class Interruptible:
         with self._lock:
             if self.interrupted:
                 _raise_in(self.thread_id, None)
+            told, self._when_over = self._when_over, []
+        for callback in told:
+            callback(self)
+
+    def add_done_callback(self, callback: Callable[[Interruptible], object]) -> None:
+        """Have `callback` called when the stretch ends, in its thread; at once if it does not run.
+
+        It must not raise.
+        """
+        with self._lock:
+            if self._running:
+                self._when_over.append(callback)
+                return
+        callback(self)
 
     @property
     def running(self) -> bool:
