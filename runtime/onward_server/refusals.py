@@ -18,7 +18,7 @@ class RunRefusedError(Exception):
 
 
 def bad_response(message: str) -> RunRefusedError:
-    """A response that would hang the run, starve a branch, or run a step twice."""
+    """A response that would hang the run, or run a step twice."""
     return RunRefusedError("ResponseRefusedError", message)
 
 
@@ -36,16 +36,6 @@ def planned_again() -> RunRefusedError:
     return bad_response(
         "The function was called to run one planned step and planned it again instead. A call whose"
         " stepId is a step's id must run that step."
-    )
-
-
-def starving(op: WireOp, racing: int) -> RunRefusedError:
-    """An op outside race mode beside `racing` open ones in it."""
-    return bad_response(
-        f'The function answered {op.code} {op.label!r} without `opts.parallelMode: "race"` while'
-        f" {racing} op(s) reported in race mode are open: its branch would starve until they end."
-        " Report every op of a parallel section, and the answers of its targeted calls, with"
-        ' `parallelMode: "race"`.'
     )
 
 

@@ -251,6 +251,8 @@ class Runs:
             told = self._telling(state, effects)
             claimed = self._claim_signals(live, effects.writes)
             writes = [*effects.writes, *outgoing_rows(told, self._clock.now_ms())]
+            # Before the commit, so that an event that comes during it waits for the lock.
+            self._note_waits(live, (w.pending for w in writes if isinstance(w, PutPending)))
             if writes:
                 live.broken = True
                 try:
@@ -260,7 +262,6 @@ class Runs:
                     await self._reload(live, run_id)
                     raise
                 live.broken = False
-            self._note_waits(live, (w.pending for w in writes if isinstance(w, PutPending)))
             if effects.ended:
                 self._drop(run_id)
             self._apply(state, effects)

@@ -39,8 +39,10 @@ REFUSED = {
 SOONER = {
     "edge-sleep-beside-wait-race-once": (
         3,
-        "the result of a step outside race mode waited for the loser of a race, for its whole"
-        " timeout; ours calls as soon as nothing outside race mode is open",
+        (
+            "the result of a step outside race mode waited for the loser of a race, for its whole"
+            " timeout; ours calls as soon as nothing outside race mode is open"
+        ),
     ),
 }
 

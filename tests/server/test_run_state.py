@@ -361,11 +361,6 @@ REFUSED = {
         [wait_op("w", "e", "1s"), continue_op("c")],
         "would never be called back",
     ),
-    "two sleeps without race mode": (
-        [sleep_op("a", "1s"), sleep_op("b", "2s")],
-        "all but the last",
-    ),
-    "race mode on one only": ([plan_op("a", **RACE), plan_op("b")], "only some are in race"),
     "completion beside a plan": ([plan_op("a"), complete_op()], "have open steps"),
     "two completions": ([complete_op(), complete_op()], "have open steps"),
     "an invoke of nothing": (
