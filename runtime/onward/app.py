@@ -249,7 +249,7 @@ class App:
         if chain is None:
             from onward.middleware.chain import Chain
 
-            chain = self._chains[where] = Chain(middleware, where)
+            chain = self._chains[where] = Chain(middleware, self.id, where)
         return chain
 
     def find(self, composite_id: str) -> Function:

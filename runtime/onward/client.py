@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import quote
@@ -37,6 +38,7 @@ from onward.transport.http import (
     Pause,
     Plan,
     Reply,
+    Work,
     answered,
     asking,
     perform,
@@ -47,6 +49,7 @@ from onward.transport.http import (
 if TYPE_CHECKING:
     from onward.app import App
     from onward.config import Duration
+    from onward.middleware.chain import Chain
 
 _T = TypeVar("_T")
 
@@ -227,10 +230,13 @@ def resulting(app: App, run_id: str, timeout: float, type_: Any) -> Plan[Any]:
     """The result of the run, rebuilt as `type_` says. Raises RunError, ResultError."""
     run = yield from finishing(app, run_id, timeout)
     if run["status"] != COMPLETED:
-        raise _ended_badly(run_id, run)
+        raise _ended_badly(run_id, run, app.chain())
     value = run.get("output")
     if value is None or value == "":
         value = yield from _traced(app, run_id, value)
+    chain = app.chain()
+    if chain is not None:
+        value = yield Work(partial(chain.opened, value))
     if type_ is None:
         return value
     from onward.schemas import rebuilt
@@ -267,7 +273,7 @@ def _traced(app: App, run_id: str, shown: Any) -> Plan[Any]:
     return shown
 
 
-def _ended_badly(run_id: str, run: Mapping[str, Any]) -> RunError:
+def _ended_badly(run_id: str, run: Mapping[str, Any], chain: Chain | None) -> RunError:
     status, output = run["status"], run.get("output")
     if status == CANCELLED:
         return RunCancelledError(f"The run {run_id} was cancelled, so it has no result.", run_id)
@@ -276,6 +282,8 @@ def _ended_badly(run_id: str, run: Mapping[str, Any]) -> RunError:
         error = {"name": "Error", "message": str(error or f"the run is {status}")}
     name, reason = str(error.get("name") or "Error"), str(error.get("message") or "")
     stack = str(error.get("stack") or "")
+    if chain is not None:
+        name, reason, stack = chain.opened_error(name, reason, stack)
     message = f"The run {run_id} failed with {name}: {reason}"
     return RunFailedError(message, run_id, name=name, reason=reason, stack=stack)
 
@@ -452,7 +460,25 @@ def _seconds(timeout: Duration | None) -> float:
 
 def sending_checked(app: App, events: Events) -> Plan[list[str]]:
     """The ids of events as users write them. Raises EventError before anything is sent."""
-    return (yield from sending(app, wire_events(app, events)))
+    wires, chain = wire_events(app, events), app.chain()
+    if chain is None:
+        return (yield from sending(app, wires))
+    return (yield from _through(app, chain, wires))
+
+
+def _through(app: App, chain: Chain, wires: Sequence[dict[str, Any]]) -> Plan[list[str]]:
+    """The same with the app's middleware around it. Raises MiddlewareError."""
+    from onward.middleware.base import Sent
+
+    calls = chain.calls()
+    going = yield Work(partial(chain.outgoing, calls, wires))
+    try:
+        ids = yield from sending(app, going)
+    except OnwardError as error:
+        yield Work(partial(chain.sent, calls, Sent(going, error=error)))
+        raise
+    yield Work(partial(chain.sent, calls, Sent(going, tuple(ids))))
+    return ids
 
 
 def listing_handles(app: App, event_id: str) -> Plan[list[Run]]:

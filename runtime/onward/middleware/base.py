@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from onward.core.ids import NO_TARGET
 from onward.core.ops import ErrorInfo
 from onward.core.values import decode, encode
 from onward.errors import ConfigurationError
@@ -87,6 +88,8 @@ class Outcome:
 class Call:
     """The invocation that a hook is called for. Each middleware has one of its own.
 
+    Outside of functions, where an app sends events or reads a run's result, `run_id` is `""`.
+
     `function_id` is the composite id `app-function`. `attempt` counts from 0. `target` is the
     hashed id of the one step that is asked for, or `"step"`. `recorded` counts recorded results.
     `headers` of the call request have lower-case names; `raw_request` is what the platform gave
@@ -95,16 +98,16 @@ class Call:
     """
 
     app_id: str
-    function_id: str
-    run_id: str
-    request_id: str
-    attempt: int
-    max_attempts: int
-    target: str
-    recorded: int
-    is_async: bool
-    checkpointing: bool
-    deadline: TimeLeft
+    function_id: str = ""
+    run_id: str = ""
+    request_id: str = ""
+    attempt: int = 0
+    max_attempts: int = 1
+    target: str = NO_TARGET
+    recorded: int = 0
+    is_async: bool = False
+    checkpointing: bool = False
+    deadline: TimeLeft | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     raw_request: Any = None
     middleware: tuple[Middleware, ...] = ()
@@ -198,8 +201,8 @@ class Middleware:
         """An event on its way in: each of the run's, and one that ends a wait."""
         return event
 
-    def transform_recorded(self, call: Call | None, outcome: Outcome) -> Outcome:  # noqa: ARG002
-        """A recorded outcome on its way in. `call` is None where `App.run` reads a run's result."""
+    def transform_recorded(self, call: Call, outcome: Outcome) -> Outcome:  # noqa: ARG002
+        """A recorded outcome on its way in; also the result of a run that the app asks for."""
         return outcome
 
     def transform_input(self, call: Call, given: Input) -> Input:  # noqa: ARG002
@@ -239,16 +242,16 @@ class Middleware:
 
     def before_send_events(
         self,
-        call: Call | None,  # noqa: ARG002
+        call: Call,  # noqa: ARG002
         events: tuple[dict[str, Any], ...],
     ) -> tuple[dict[str, Any], ...]:
-        """Events on their way out, as JSON objects; `call` is None outside of functions.
+        """Events on their way out, as JSON objects.
 
         The data of `ctx.step.invoke` passes too, as an event `inngest/function.invoked`.
         """
         return events
 
-    def after_send_events(self, call: Call | None, sent: Sent) -> None:
+    def after_send_events(self, call: Call, sent: Sent) -> None:
         """The orchestrator took the events, or did not. Not called for `ctx.step.invoke`."""
 
 

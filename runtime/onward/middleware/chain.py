@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from onward.core.ops import ErrorInfo
 from onward.errors import MiddlewareError
 from onward.middleware.base import HOOKS, Call, Middleware, Outcome, Sent
 
@@ -12,14 +13,15 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 #: One middleware that overrides a hook, and its own view of the invocation.
-Bound = tuple[Middleware, Any]
+Bound = tuple[Middleware, Call]
 
 
 class Chain:
     """The middleware of an app, or of one of its functions, the app's first."""
 
-    def __init__(self, middleware: Sequence[Middleware], where: str) -> None:
+    def __init__(self, middleware: Sequence[Middleware], app_id: str, where: str) -> None:
         self.middleware = tuple(middleware)
+        self.app_id = app_id
         self.where = where
         self._numbers = {hook: self._overriding(hook) for hook in HOOKS}
         self.waits = any(item.waits for item in self.middleware)
@@ -34,16 +36,20 @@ class Chain:
             if getattr(type(item), hook) is not base
         )
 
+    def calls(self) -> tuple[Call, ...]:
+        """What hooks are given where no function is called, each middleware its own."""
+        return tuple(Call(self.app_id, middleware=self.middleware) for _ in self.middleware)
+
     def has(self, hook: str) -> bool:
         """Whether any middleware overrides `hook`."""
         return bool(self._numbers[hook])
 
-    def inward(self, hook: str, calls: Sequence[Call] | None) -> list[tuple[Middleware, Any]]:
+    def inward(self, hook: str, calls: Sequence[Call]) -> list[Bound]:
         """Who overrides `hook`, nearest to the wire first, each with its own call."""
         numbers = self._numbers[hook]
-        return [(self.middleware[n], None if calls is None else calls[n]) for n in numbers]
+        return [(self.middleware[n], calls[n]) for n in numbers]
 
-    def outward(self, hook: str, calls: Sequence[Call] | None) -> list[tuple[Middleware, Any]]:
+    def outward(self, hook: str, calls: Sequence[Call]) -> list[Bound]:
         """The same, nearest to user code first."""
         return self.inward(hook, calls)[::-1]
 
@@ -54,19 +60,30 @@ class Chain:
         message = f"{type(item).__name__}.{hook} failed in {self.where}{place}: {inner}"
         raise MiddlewareError(message) from error
 
-    def recorded(self, calls: Sequence[Call] | None, outcome: Outcome) -> Outcome:
+    def recorded(self, calls: Sequence[Call], outcome: Outcome) -> Outcome:
         """A recorded outcome on its way in. Raises MiddlewareError."""
         return self._outcome("transform_recorded", self.inward, calls, outcome)
 
-    def output(self, calls: Sequence[Call] | None, outcome: Outcome) -> Outcome:
+    def opened(self, data: Any) -> Any:
+        """The result of a run, as its function returned it. Raises MiddlewareError."""
+        return self.recorded(self.calls(), Outcome(None, data=data)).data
+
+    def opened_error(self, name: str, message: str, stack: str) -> tuple[str, str, str]:
+        """The error of a run, as its function raised it. Raises MiddlewareError."""
+        error = self.recorded(
+            self.calls(), Outcome(None, error=ErrorInfo(name, message, stack))
+        ).error
+        return (name, message, stack) if error is None else (error.name, error.message, error.stack)
+
+    def output(self, calls: Sequence[Call], outcome: Outcome) -> Outcome:
         """An outcome on its way out. Raises MiddlewareError."""
         return self._outcome("transform_output", self.outward, calls, outcome)
 
     def _outcome(
         self,
         hook: str,
-        order: Callable[[str, Sequence[Call] | None], list[Bound]],
-        calls: Sequence[Call] | None,
+        order: Callable[[str, Sequence[Call]], list[Bound]],
+        calls: Sequence[Call],
         outcome: Outcome,
     ) -> Outcome:
         for item, call in order(hook, calls):
@@ -82,7 +99,7 @@ class Chain:
         return outcome
 
     def outgoing(
-        self, calls: Sequence[Call] | None, events: Sequence[dict[str, Any]]
+        self, calls: Sequence[Call], events: Sequence[dict[str, Any]]
     ) -> tuple[dict[str, Any], ...]:
         """Events on their way out. Raises MiddlewareError."""
         going = tuple(dict(event) for event in events)
@@ -97,7 +114,7 @@ class Chain:
 
     def send(
         self,
-        calls: Sequence[Call] | None,
+        calls: Sequence[Call],
         events: Sequence[dict[str, Any]],
         post: Callable[[tuple[dict[str, Any], ...]], Sequence[str]],
     ) -> list[str]:
@@ -111,7 +128,7 @@ class Chain:
         self.sent(calls, Sent(going, tuple(ids)))
         return ids
 
-    def sent(self, calls: Sequence[Call] | None, sent: Sent) -> None:
+    def sent(self, calls: Sequence[Call], sent: Sent) -> None:
         """Tell what became of events. Raises MiddlewareError."""
         for item, call in self.outward("after_send_events", calls):
             try:

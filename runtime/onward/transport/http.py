@@ -1,7 +1,7 @@
 """Requests other than checkpoints, by httpx: trimmed journals, events, runs, registration.
 
 What is asked, and what follows from an answer, is decided by plans: generators that yield an `Ask`
-or a `Pause` and are sent a `Reply`. `perform` carries one out on this thread. `perform_async` does
+`Pause` or `Work` and are sent a `Reply`. `perform` carries one out on this thread. `perform_async` does
 so for an event loop: the requests are made on threads of Onward's, so nothing is bound to a loop.
 """
 
@@ -13,7 +13,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -114,7 +114,14 @@ class Pause:
     seconds: float
 
 
-Plan: TypeAlias = Generator[Ask | Pause, Reply | None, _T]
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Do something that may block; `job`'s result is sent back."""
+
+    job: Callable[[], Any]
+
+
+Plan: TypeAlias = Generator[Ask | Pause | Work, Any, _T]
 
 
 # ---------------------------------------------------------------------- plans
@@ -146,9 +153,7 @@ def _keyed(ask: Ask) -> Plan[Reply]:
 
 def asked(ask: Ask) -> Plan[Reply]:
     """The reply to `ask`, asked once."""
-    reply = yield ask
-    if reply is None:
-        raise AssertionError
+    reply: Reply = yield ask
     return reply
 
 
@@ -245,7 +250,7 @@ clients = _Clients()
 
 def perform(plan: Plan[_T]) -> _T:
     """Carry out `plan` on this thread."""
-    reply: Reply | None = None
+    reply: Any = None
     while True:
         try:
             action = plan.send(reply)
@@ -254,6 +259,8 @@ def perform(plan: Plan[_T]) -> _T:
         if isinstance(action, Pause):
             time.sleep(action.seconds)
             reply = None
+        elif isinstance(action, Work):
+            reply = action.job()
         else:
             reply = exchange(action)
 
@@ -267,7 +274,7 @@ async def perform_async(plan: Plan[_T]) -> _T:
 
     from onward.transport.lanes import lanes
 
-    reply: Reply | None = None
+    reply: Any = None
     while True:
         try:
             action = plan.send(reply)
@@ -276,6 +283,8 @@ async def perform_async(plan: Plan[_T]) -> _T:
         if isinstance(action, Pause):
             await asyncio.sleep(action.seconds)
             reply = None
+        elif isinstance(action, Work):
+            reply = await lanes.call(action.job)
         else:
             reply = await lanes.call(partial(exchange, action))
 
