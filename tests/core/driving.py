@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from onward.core.actions import Action, Cut, Deliver, Respond, Send, Start
+from onward.core.actions import Action, Cut, Deliver, ReadJournal, Respond, Send, Start
 from onward.core.buffer import FlushPolicy
 from onward.core.calls import Failure, StepCall
 from onward.core.deadline import NO_DEADLINE, Deadline, Durations
@@ -137,6 +137,13 @@ class Driven:
         assert isinstance(action, Send), action
         assert [op.user_id for op in action.ops] == list(names)
         assert {op.code for op in action.ops} == {Opcode.STEP_RUN}
+
+    def reads(self, *memos: Memo, verdict: Verdict = Verdict.CONFIRMED) -> None:
+        """The journal is asked for before a step is failed for good; now it has `memos`."""
+        assert self.next() == ReadJournal()
+        self.rests()
+        known = verdict is Verdict.CONFIRMED
+        self.core.journal_read(verdict, Journal(memos) if known else None)
 
     def confirms(self, *names: str) -> None:
         """A checkpoint with the results of these steps goes out, and is confirmed."""

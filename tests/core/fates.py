@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from onward.core.actions import Action
 from onward.core.buffer import FlushPolicy
@@ -12,6 +12,9 @@ from onward.core.calls import StepCall
 from onward.core.ops import Op
 from onward.core.retry import Verdict
 from onward.core.situation import DEFAULT_POLICY
+
+if TYPE_CHECKING:
+    from tests.core.simulation import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,13 @@ class Fate:
         """Whether the process dies before or after it performs `action` (None: it waits)."""
         return "no"
 
+    def readable(self) -> bool:
+        """Whether the journal can be read when somebody asks for it."""
+        return True
+
+    def meanwhile(self, world: World) -> None:
+        """What another invocation of the run does before the journal is read."""
+
     def choose(self, count: int) -> int:
         """Which of the `count` things that can happen next does; 0 is the one that is due first."""
         return 0
@@ -80,6 +90,9 @@ class RandomFate(Fate):
 
     def cut(self, call: StepCall) -> Ending:
         return self.random.choice(("stops", "stops", "ends by itself", "is stuck"))
+
+    def readable(self) -> bool:
+        return self.random.random() >= self.trouble
 
     def killed(self, action: Action | None) -> Literal["no", "before", "after"]:
         if not self.kills or self.random.random() > 0.05:

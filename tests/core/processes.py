@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from onward.core.actions import Action, Cut, Deliver, Hang, Respond, Send, Start
+from onward.core.actions import Action, Cut, Deliver, Hang, ReadJournal, Respond, Send, Start
 from onward.core.buffer import PIPELINE_STEPS
 from onward.core.calls import CallState, Failure, StepCall
 from onward.core.deadline import NO_DEADLINE, Deadline, Durations
@@ -103,6 +103,8 @@ class Process:
         self.memos_seen: list[str] = []
         self.seen: list[str] = []
         self.in_flight: tuple[Op, ...] = ()
+        self.reading = False
+        self.journal_now = Journal()
         self.confirmed = 0
         self.unconfirmable = False
         self.refused = False
@@ -202,8 +204,8 @@ class Process:
         wake = self.core.next_wake()
         if wake <= self.world.now:
             raise Violation(f"at {self.world.now} nothing is to be done, but it wakes at {wake}")
-        nothing_comes = not self.bodies and not self.in_flight and not self.fibers.busy
-        if wake == inf and nothing_comes and not self.core.over:
+        comes = self.bodies or self.in_flight or self.reading or self.fibers.busy
+        if wake == inf and not comes and not self.core.over:
             raise Violation("the invocation waits for something that never comes")
         if wake < self._wake_at or self._wake_at <= self.world.now:
             self._wake_at = wake
@@ -230,6 +232,8 @@ class Process:
         elif isinstance(action, Cut):
             for call in action.calls:
                 self._cut(call)
+        elif isinstance(action, ReadJournal):
+            self._read_journal()
         elif isinstance(action, Hang):
             self._hang()
         elif isinstance(action, Respond):
@@ -345,6 +349,26 @@ class Process:
             self.world.refused.add(ops[0].id)
             self.settled = [call for call in self.settled if call.id != ops[0].id]
 
+    def _read_journal(self) -> None:
+        if self.reading or self.in_flight:
+            raise Violation("the journal is read beside something else")
+        self.reading = True
+        self.world.after(self.world.setting.round_trip, "journal", self._journal_comes, self)
+
+    def _journal_comes(self) -> None:
+        self.reading = False
+        orchestrator = self.world.orchestrator
+        self.world.fate.meanwhile(self.world)
+        if orchestrator.over:
+            self.gone = True
+            self.core.journal_read(Verdict.GONE)
+        elif self.world.fate.readable():
+            self.journal_now = Journal(orchestrator.memos)
+            self.core.journal_read(Verdict.CONFIRMED, self.journal_now)
+        else:
+            self.core.journal_read(Verdict.UNCONFIRMED)
+        self.turn()
+
     def _cut(self, call: StepCall) -> None:
         if call not in self.bodies:
             raise Violation(f"{call.user_id} is cut, but it does not run")
@@ -432,8 +456,11 @@ class Process:
         ]
         if lost and (must or not self.ended):
             raise Violation(f"results are lost: {lost}, in {response}")
-        if Opcode.DISCOVERY_REQUEST in codes and not self.confirmed:
+        overruled = any(call.id in self.journal_now for call in self.failed)
+        if Opcode.DISCOVERY_REQUEST in codes and not self.confirmed and not overruled:
             raise Violation("it continues without progress")
+        if Opcode.STEP_FAILED in codes and response.ops[0].id in self.journal_now:
+            raise Violation("a step is failed that has a result, as the journal says")
         if codes & {Opcode.STEP_ERROR, Opcode.STEP_FAILED}:
             self._check_failure(response.ops[0])
         if codes and codes <= _PLANS and not told:

@@ -245,6 +245,7 @@ def test_a_result_that_the_orchestrator_refuses_fails_its_step_and_is_not_delive
     it.runs(a)
     it.sends("a")
     it.checkpointed(Verdict.TOO_LARGE, "at most 4 KB")
+    it.reads()
     (op,) = it.answers(("StepFailed", "a")).ops
     assert op.error is not None
     assert op.error.name == "ResultTooLargeError"
@@ -266,6 +267,7 @@ def test_what_was_with_a_refused_result_is_confirmed() -> None:
     it.confirms("c")
     it.delivers(calls[1])
     it.delivers(calls[2])
+    it.reads()
     it.answers(("StepFailed", "a"))
 
 
@@ -277,6 +279,7 @@ def test_a_refused_result_that_user_code_has_got_fails_its_step_all_the_same() -
     it.delivers(a)
     it.core.returned("1")
     it.checkpointed(Verdict.TOO_LARGE)
+    it.reads()
     it.answers(("StepFailed", "a"))
 
 

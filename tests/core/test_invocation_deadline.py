@@ -152,6 +152,8 @@ def test_a_step_that_takes_the_whole_invocation_times_out(attempt: int, kind: st
     it.cuts(a)
     it.core.was_cut(a, 10.1)
     it.now = 10.1
+    if kind == "StepFailed":
+        it.reads()
     (op,) = it.answers((kind, "a")).ops
     assert op.error is not None
     assert op.error.name == "StepTimedOutError"
@@ -217,6 +219,7 @@ def test_a_failed_step_comes_before_one_that_was_cut() -> None:
     it.now = 10.0
     it.cuts(a)
     it.core.was_cut(a, 10.0)
+    it.reads()
     it.answers(("StepFailed", "b"))
 
 

@@ -9,9 +9,11 @@ import pytest
 from onward.core.actions import Respond, Send
 from onward.core.buffer import FLUSH_BYTES, PIPELINE_STEPS, FlushPolicy
 from onward.core.calls import CallState
+from onward.core.ids import hash_step
 from onward.core.invocation import RIDE_ALONG
+from onward.core.journal import Memo
 from onward.core.ops import Opcode
-from onward.core.record import RESULT_LIMIT, STEP_WARNING
+from onward.core.record import RESULT_LIMIT, STEP_LIMIT, STEP_WARNING
 from onward.core.retry import Verdict
 from onward.errors import StepUsageError
 from tests.core.driving import PIPELINED, THREE, Driven, broke, failed_memo, memo
@@ -236,19 +238,33 @@ def test_a_function_result_over_the_limit_fails_the_run() -> None:
     assert response.error.name == "ResultTooLargeError"
 
 
-@pytest.mark.parametrize("memos", [0, STEP_WARNING - 1])
-def test_a_run_of_very_many_steps_is_warned_about_once(memos: int) -> None:
+@pytest.mark.parametrize("memos", [0, STEP_WARNING - 1, STEP_WARNING])
+def test_a_run_of_very_many_steps_is_warned_about_once_and_at_the_limit(memos: int) -> None:
     it = Driven([memo(f"m{n}") for n in range(memos)], policy=FlushPolicy(10_000))
     for n in range(memos):
         it.delivers(it.call(f"m{n}"))
-    warnings = []
-    for n in range(STEP_WARNING + 5 - memos):
+    warnings = {}
+    for n in range(memos, STEP_LIMIT + 5):
         call = it.call(f"s{n}")
         it.runs(call)
         it.delivers(call)
-        warnings += [(memos + n + 1, text) for text in it.notices()]
-    assert [count for count, _ in warnings] == [STEP_WARNING]
-    assert "1000" in warnings[0][1]
+        warnings.update(dict.fromkeys(it.notices(), n + 1))
+    assert list(warnings.values()) == [STEP_WARNING, STEP_LIMIT][memos == STEP_WARNING :]
+    for text in warnings:
+        assert "more than 1,000 by default" in text or "1,000 steps" in text
+        assert "invoke another function" in text
+
+
+@pytest.mark.parametrize("count", [STEP_WARNING, STEP_LIMIT])
+def test_a_sleep_can_be_the_step_that_is_warned_about(count: int) -> None:
+    """It is in the journal when the function is called again, and was never run here."""
+    it = Driven([*(memo(f"m{n}") for n in range(count - 1)), memo("nap", None)])
+    for n in range(count - 1):
+        it.delivers(it.call(f"m{n}"))
+    it.delivers(it.call("nap", Opcode.SLEEP))
+    it.runs(it.call("next"))
+    (notice,) = it.notices()
+    assert f"{count:,} steps" in notice
 
 
 # ---------------------------------------------------------------------- replay
@@ -279,8 +295,9 @@ def test_a_memoized_failure_is_raised() -> None:
 
 
 def test_a_wait_gets_the_event_itself() -> None:
-    it = Driven([memo("a")])
-    it.delivers(it.call("a", Opcode.WAIT_FOR_EVENT), {"name": "a"})
+    event = {"name": "order/paid", "data": {"n": 1}}
+    it = Driven([Memo(hash_step("a", 0), event["data"], raw=event)])
+    it.delivers(it.call("a", Opcode.WAIT_FOR_EVENT), event)
 
 
 def test_results_that_nobody_asked_for_are_mentioned_at_the_end() -> None:

@@ -212,6 +212,7 @@ def test_a_targeted_step_fails_for_good_on_its_last_attempt() -> None:
     b = it.call("b")
     it.starts(b)
     it.fail(b)
+    it.reads()
     assert it.answers(("StepFailed", "b")).no_retry is True
 
 

@@ -29,6 +29,8 @@ def test_a_step_fails_for_good_without_attempts_or_hope(attempt: int, *, retriab
     a = it.call("a")
     it.starts(a)
     it.fail(a, broke(retriable=retriable, retry_after=9))
+    if attempt:
+        it.reads()
     response = it.answers(("StepFailed", "a"))
     assert (response.no_retry, response.retry_after) == (True, None)
 
@@ -338,6 +340,7 @@ def test_no_failure_says_more_than_one_step() -> None:
     it.starts(*calls)
     for call in calls:
         it.fail(call)
+    it.reads()
     action = it.next()
     assert isinstance(action, Respond)
     assert [op.code for op in action.response.ops] == [Opcode.STEP_FAILED]

@@ -362,3 +362,37 @@ def test_a_result_that_the_orchestrator_refuses_fails_its_step() -> None:
     world = World(program, Setting(max_result=500)).run()
     assert world.orchestrator.result[1] == {"caught": "large", "then": "s2.0 of try 0"}
     assert set(world.ledger.tries.values()) == {1}
+
+
+# ---------------------------------------------------------------------- two at a time
+
+
+class GivenUpButAlive(Fate):
+    """An earlier invocation, given up, confirms results of steps that fail in the one that is."""
+
+    def __init__(self) -> None:
+        self.confirmed: list[str] = []
+
+    def meanwhile(self, world: World) -> None:
+        process = world.processes[-1]
+        for call in process.failed:
+            if call.id not in world.ledger.results:
+                world.orchestrator.checkpoint(
+                    process.job, (call.op_of(Opcode.STEP_RUN, data='"theirs"'),)
+                )
+                self.confirmed.append(call.user_id)
+
+
+@pytest.mark.parametrize("window", [None, 1.2])
+@pytest.mark.parametrize("policy", [None, FlushPolicy(1), FlushPolicy(3)])
+def test_a_step_that_another_invocation_confirmed_is_never_failed(
+    policy: FlushPolicy | None, window: float | None
+) -> None:
+    steps = (Step(0.1), Step(0.1, fails=99), Try(Step(0.3, fails=99), Step(0.2)), Step(0.1))
+    fate = GivenUpButAlive()
+    setting = Setting(policy, max_attempts=2, window=window)
+    world = World(named(Seq(steps)), setting, fate).run()
+    assert len(fate.confirmed) == 2
+    assert world.orchestrator.error is None
+    confirmed = [result.value for result in world.ledger.results.values()]
+    assert confirmed.count("theirs") == 2

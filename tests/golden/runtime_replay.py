@@ -43,6 +43,8 @@ class RecordedApi:
         self.answers: list[Exchange] = []
         self.event_ids: list[str] = []
         self.requests: list[dict[str, Any]] = []
+        self.journal: dict[str, Any] = {}
+        self.reads: list[str] = []
         self.checkpointed = threading.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -67,6 +69,9 @@ class RecordedApi:
         if request["path"].startswith("/e/"):
             assert len(request["body"]) == len(self.event_ids)
             return 200, {"ids": self.event_ids, "status": 200}
+        if request["path"].startswith("/v0/runs/"):
+            self.reads.append(request["path"])
+            return 200, self.journal
         self.requests.append(request)
         self.checkpointed.set()
         if not self.answers:

@@ -271,6 +271,22 @@ def test_a_step_that_may_be_confirmed_is_answered_with_the_same_result(tempted: 
     assert ours.ops[0] == ours.sent[0][0]
 
 
+def test_a_step_that_another_invocation_confirmed_is_not_failed(tempted: Tempted) -> None:
+    """The call is a retry, and the one before it goes on: its result came after the call did."""
+    sequence(tempted, "a", bad="a")
+    name = "edge-steprun-then-stepfailed-hangs"
+    (stored,) = load(name).calls[0].checkpoints[0].body["steps"]
+    for journal, shape in (
+        ({stored["id"]: {"data": 1}}, "DiscoveryRequest continue"),
+        ({}, "StepFailed a"),
+    ):
+        tempted.bench.api.journal, tempted.bench.api.reads = journal, []
+        ours = tempted.call(name, attempt=2, max_attempts=3)
+        assert ours.shape == [shape]
+        assert len(tempted.bench.api.reads) == 1
+    tempted.bench.api.journal = {}
+
+
 def test_each_call_continues_under_an_id_of_its_own(tempted: Tempted) -> None:
     """A second answer to one call (it was delivered twice) is the same: it makes no second call."""
     minutes = Checkpointing(max_runtime="10m")

@@ -36,6 +36,7 @@ class Reply:
         stores: Whether the checkpoint is stored; by default when the answer is 200.
         closes: Whether the answer says that the connection ends with it, and it does.
         waits: Called before the answer, with the request.
+        headers: Of the answer, beside the usual ones.
     """
 
     status: int = 200
@@ -44,6 +45,7 @@ class Reply:
     stores: bool | None = None
     closes: bool = False
     waits: Callable[[Seen], object] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
     @property
     def keeps(self) -> bool:
@@ -224,7 +226,7 @@ class CheckpointApi:
         if not (seen.method == "POST" and seen.path.startswith("/v1/checkpoint/")):
             with self._lock:
                 self.others.append(seen)
-            status, page = self.pages.get(seen.path, (404, b'{"error": "no such page"}'))
+            status, page = self.pages.get(seen.path) or self._page(seen.path)
             return _send(connection, status, page)
         with self._lock:
             reply = self._reply_to(seen)
@@ -234,6 +236,16 @@ class CheckpointApi:
         if reply.waits is not None:
             reply.waits(seen)
         return self._fail(connection, reply) if reply.fault else _send_reply(connection, reply)
+
+    def _page(self, path: str) -> tuple[int, bytes]:
+        """The journal as it is now, and nothing else."""
+        if not (path.startswith("/v0/runs/") and path.endswith("/actions")):
+            return 404, b'{"error": "no such page"}'
+        keys = ("data", "error")
+        steps = {
+            id_: {key: op[key] for key in keys if key in op} for id_, op in self.journal.items()
+        }
+        return 200, json.dumps(steps).encode()
 
     def _reply_to(self, seen: Seen) -> Reply:
         token = seen.headers.get("authorization", "").removeprefix("Bearer ")
@@ -272,12 +284,15 @@ def _read(stream: Any, number: int) -> Seen | None:
 
 
 def _send_reply(connection: socket.socket, reply: Reply) -> bool:
-    return _send(connection, reply.status, reply.body.encode(), closes=reply.closes)
+    fields = {**reply.headers, "connection": "close"} if reply.closes else reply.headers
+    _send(connection, reply.status, reply.body.encode(), fields)
+    return not reply.closes
 
 
-def _send(connection: socket.socket, status: int, body: bytes, *, closes: bool = False) -> bool:
+def _send(
+    connection: socket.socket, status: int, body: bytes, fields: dict[str, str] | None = None
+) -> bool:
     head = f"HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\n"
-    if closes:
-        head += "connection: close\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in (fields or {}).items())
     connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-    return not closes
+    return True

@@ -56,4 +56,9 @@ class Hang:
     """Do not answer: a body that cannot be stopped would go on in the next invocation."""
 
 
-Action = Deliver | Start | Send | Cut | Respond | Hang
+@dataclass(frozen=True, slots=True)
+class ReadJournal:
+    """Ask the orchestrator for the run's journal as it is now; report `journal_read`."""
+
+
+Action = Deliver | Start | Send | Cut | ReadJournal | Respond | Hang

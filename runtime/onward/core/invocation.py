@@ -12,11 +12,11 @@ from math import inf
 
 from onward.core import failures, planning
 from onward.core import response as answers
-from onward.core.actions import Action, Cut, Deliver, Hang, Respond, Send, Start
+from onward.core.actions import Action, Cut, Deliver, Hang, ReadJournal, Respond, Send, Start
 from onward.core.buffer import FLUSH_BYTES
 from onward.core.calls import CallState, Failure, StepCall
 from onward.core.deadline import fits
-from onward.core.journal import UnknownMemoError
+from onward.core.journal import Memo, UnknownMemoError
 from onward.core.ops import ErrorInfo, Opcode
 from onward.core.record import Record
 from onward.core.response import Response
@@ -255,7 +255,9 @@ class Invocation(Record):
         """Nothing is left to deliver: report, answer, plan or start."""
         if self._replay.waiting and not self._committed:
             return None
-        self._past_replay = True
+        if not self._past_replay:
+            self._past_replay = True
+            self._count_replayed()
         orchestrated = any(call.orchestrated for call in self._open.values())
         failure = self._first_failure(orchestrated=orchestrated)
         if failure is not None or self._frontier_begun:
@@ -309,7 +311,30 @@ class Invocation(Record):
         op = answers.in_race_mode(call.op) if self._at.targeted else call.op
         if self._unconfirmable is not None and self._buffer.waiting:
             return self._hand_over(call)
+        if op.code is Opcode.STEP_FAILED and not self._buffer and self._in_doubt(call):
+            if self._journal_now is None:
+                return self._read_journal()
+            memo = self._journal_now.get(call.id)
+            if memo is not None:
+                return self._overruled(call, memo)
         return self._answer(answers.step_failed(op, retry_after=call.failure.retry_after))
+
+    def _read_journal(self) -> Action | None:
+        """Before a step fails for good: one that has a result and fails hangs its run."""
+        if self._reading:
+            return None
+        self._reading = True
+        return ReadJournal()
+
+    def _overruled(self, call: StepCall, memo: Memo) -> Action | None:
+        """The failed step has a confirmed outcome: that one counts."""
+        self.notices.append(
+            f"The step {call.user_id!r} failed here, but the journal has an outcome of it, which"
+            " counts: from another invocation of this run, or a checkpoint whose answer was lost."
+        )
+        if self._at.targeted:
+            return self._respond(planning.again(call, memo))
+        return self._respond(answers.continuation(self._at.request_id))
 
     def _after_frontier(self) -> Action | None:
         """The first frontier is done: its result resets the attempt counter, then go on."""

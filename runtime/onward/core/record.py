@@ -9,6 +9,7 @@ from onward.core import failures
 from onward.core.buffer import Buffer
 from onward.core.calls import CallState, Failure, StepCall, StepIds
 from onward.core.deadline import Durations, fits
+from onward.core.journal import Journal
 from onward.core.ops import Op, Opcode
 from onward.core.planning import RESPONSE_LIMIT
 from onward.core.replay import Replay
@@ -54,6 +55,8 @@ class Record:
         self._unconfirmable: str | None = None
         self._held = 0
         self._beat_at = inf
+        self._reading = False
+        self._journal_now: Journal | None = None
         self._draining = False
         self._branch_lost = False
         self._grace_at = inf
@@ -281,6 +284,31 @@ class Record:
         """Whether everything that waits has been refused, and nothing has come since."""
         return 0 < len(self._buffer.waiting) <= self._held
 
+    def journal_read(self, verdict: Verdict, journal: Journal | None = None) -> None:
+        """What became of a `ReadJournal`: the journal, where the verdict is `CONFIRMED`."""
+        self._reading = False
+        self._journal_now = journal or Journal()
+        if verdict is Verdict.GONE:
+            self.gone()
+        elif journal is None:
+            self.notices.append(
+                "The journal of this run could not be read before a step was failed for good. If"
+                " another invocation has confirmed a result of that step meanwhile, cancel the run"
+                " and start it again."
+            )
+
+    def _in_doubt(self, call: StepCall) -> bool:
+        """Whether a failed step may have a confirmed result that this invocation does not know.
+
+        Another invocation may be at it: one that was given up, when this one is a retry or late
+        itself. Or a checkpoint was taken whose answer was lost.
+        """
+        at = self._at
+        late = self._looked_at >= at.deadline.ends_at
+        if not at.hands_over:  # it has the run to itself
+            return False
+        return at.attempt > 0 or late or call is self._refused or self._unconfirmable is not None
+
     def _claim(self, call: StepCall, now: float) -> bool:
         """Claim the one outcome of a running body."""
         if call.state is not CallState.RUNNING or self._answered:
@@ -309,11 +337,28 @@ class Record:
             self._buffer.add(call.op, now)
             self._live.append(call)
             self._new_steps += 1
-            if len(self._at.journal) + self._new_steps == STEP_WARNING:
-                self.notices.append(
-                    f"This run has {STEP_WARNING} steps. Servers refuse more than {STEP_LIMIT} by"
-                    " default: do more in each step, or split the work over several runs."
-                )
+            self._reached(len(self._at.journal) + self._new_steps)
+
+    def _count_replayed(self) -> None:
+        """A step that the orchestrator resolved between two invocations counts in the later one."""
+        count = len(self._at.journal)
+        last = self._calls.get(self._at.journal.at(count - 1).id) if count else None
+        if last is not None and last.orchestrated:
+            self._reached(count)
+
+    def _reached(self, count: int) -> None:
+        """The run has `count` steps now."""
+        if count not in {STEP_WARNING, STEP_LIMIT}:
+            return
+        state = (
+            "fails a run with more by default"
+            if count == STEP_LIMIT
+            else f"fails a run with more than {STEP_LIMIT:,} by default"
+        )
+        self.notices.append(
+            f"This run has {count:,} steps, and an Inngest server {state}. Do more in each step, or"
+            " invoke another function for a part of the work."
+        )
 
     def _refuse_result(self, op: Op, detail: str) -> None:
         """The orchestrator takes no result of this size: the step fails for good."""

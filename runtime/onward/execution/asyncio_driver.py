@@ -14,7 +14,7 @@ from typing import Any
 
 from onward.app import is_async
 from onward.context import Context
-from onward.core.actions import Cut, Deliver, Hang, Respond, Send, Start
+from onward.core.actions import Cut, Deliver, Hang, ReadJournal, Respond, Send, Start
 from onward.core.calls import StepCall
 from onward.core.response import Response
 from onward.execution.on_worker import on_worker
@@ -209,6 +209,8 @@ class AsyncDriver(Session):
             self._start(action.call)
         elif isinstance(action, Send):
             self.send(action)
+        elif isinstance(action, ReadJournal):
+            self.read_journal()
         elif isinstance(action, Cut):
             for call in action.calls:
                 self._cut(call)

@@ -13,7 +13,7 @@ from typing import Any
 
 from onward.app import is_async
 from onward.context import BlockingContext
-from onward.core.actions import Action, Cut, Deliver, Respond, Send, Start
+from onward.core.actions import Action, Cut, Deliver, ReadJournal, Respond, Send, Start
 from onward.core.calls import StepCall
 from onward.core.response import Response
 from onward.errors import StepUsageError
@@ -333,6 +333,8 @@ class BlockingDriver(Session):
             self._post(action.call.token.waiter, action)
         elif isinstance(action, Send):
             self.send(action)
+        elif isinstance(action, ReadJournal):
+            self.read_journal()
         elif isinstance(action, Cut):
             for call in action.calls:
                 self._cut(call)

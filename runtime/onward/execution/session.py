@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,8 @@ from onward.errors import ConfigurationError, MiddlewareError, OnwardError, Step
 from onward.execution.failing import failure_of
 from onward.execution.steps import Ticket, current_step, outside_steps
 from onward.execution.watch import watch
-from onward.protocol.checkpoint import BackgroundRun, Checkpoints
+from onward.protocol.call_request import decode_journal, parse_json
+from onward.protocol.checkpoint import BackgroundRun, Checkpoints, journal_path
 
 if TYPE_CHECKING:
     from contextvars import Context as Variables
@@ -158,6 +159,21 @@ class Session:
         if self.hooks is not None:
             report = self.hooks.watching(action.ops, len(body), report, self.spoil)
         channel.submit(path, body, report, give_up_at=until)
+
+    def read_journal(self) -> None:
+        """Ask what is confirmed of this run now. The lock is held."""
+        channel = self.execution.app.channel
+        channel.read(journal_path(self.run_id), self._on_journal, give_up_at=self._give_up_at())
+
+    def _on_journal(self, verdict: Verdict, text: str) -> None:
+        journal = None
+        if verdict is Verdict.CONFIRMED:
+            with suppress(OnwardError):
+                journal = decode_journal(parse_json(text or "{}"), None)
+        with self.lock:
+            self.core.journal_read(verdict, journal)
+            self.log_notices()
+        self.poke()
 
     def _give_up_at(self) -> float | None:
         """When a checkpoint is handed over in the response instead.

@@ -167,7 +167,7 @@ class StepMaker:
     def map(
         self,
         id_: str,
-        items: Iterable[Any],
+        items: object,
         body: object,
         concurrency: object,
         options: Mapping[str, Any],

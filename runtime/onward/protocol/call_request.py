@@ -12,6 +12,10 @@ from onward.core.ids import NO_TARGET
 from onward.core.journal import Journal, Memo
 from onward.core.ops import ErrorInfo
 from onward.errors import MalformedCallRequestError
+from onward.protocol import headers
+
+#: The newest execution protocol that is spoken here. A server that has not chosen one sends -1.
+NEWEST_VERSION = int(headers.EXECUTION_VERSION)
 
 #: The server's own default where a call request does not say (SDK specification, 4.4.1).
 DEFAULT_MAX_ATTEMPTS = 4
@@ -152,12 +156,24 @@ def decode_journal(steps: object, stack: object) -> Journal:
     return Journal(decode_memo(id_, entries[id_]) for id_ in ordered)
 
 
+def _version(value: object) -> int:
+    if not isinstance(value, int):
+        return NEWEST_VERSION
+    if value > NEWEST_VERSION:
+        raise MalformedCallRequestError(
+            f"The call request is of execution version {value}; this Onward speaks versions up to"
+            f" {NEWEST_VERSION}. Nothing was run, and the call is tried again. Upgrade Onward."
+        )
+    return value
+
+
 def decode_call_request(body: object, *, function_id: str, target: str = NO_TARGET) -> CallRequest:
     """A call request from its parsed JSON `body` and its address (`fnId`, `stepId`).
 
     Raises MalformedCallRequestError.
     """
     data = _mapping(body, "the body")
+    version = _version(data.get("version"))
     ctx = _mapping(data.get("ctx"), "ctx")
     stack = ctx.get("stack") or {}
     use_api = bool(data.get("use_api") or ctx.get("use_api"))
@@ -170,7 +186,6 @@ def decode_call_request(body: object, *, function_id: str, target: str = NO_TARG
     if event is None:
         event = events[0] if events else {}
     stack_ids = _mapping(stack, "ctx.stack").get("stack")
-    version = data.get("version")
     return CallRequest(
         function_id=function_id,
         target=target or NO_TARGET,
@@ -188,5 +203,5 @@ def decode_call_request(body: object, *, function_id: str, target: str = NO_TARG
         disable_immediate_execution=bool(ctx.get("disable_immediate_execution")),
         use_api=use_api,
         stack=tuple(stack_ids) if isinstance(stack_ids, list) else (),
-        version=version if isinstance(version, int) else 2,
+        version=version,
     )

@@ -19,6 +19,11 @@ def checkpoint_path(run_id: str) -> str:
     return f"/v1/checkpoint/{run_id}/async"
 
 
+def journal_path(run_id: str) -> str:
+    """Where a run's memoized results are read (SDK specification, 4.4.2)."""
+    return f"/v0/runs/{run_id}/actions"
+
+
 def encode_error(error: ErrorInfo) -> dict[str, Any]:
     """The wire form of an error."""
     return {"name": error.name, "message": error.message, "stack": error.stack}

@@ -72,10 +72,11 @@ class Keys:
 @dataclass(slots=True)
 class _Job:
     path: str
-    body: bytes
+    body: bytes | None
     give_up_at: float
     done: Callable[[Verdict, str], None]
     tries: int = 0
+    wished: float = 0.0
 
 
 @dataclass(order=True, slots=True)
@@ -127,10 +128,15 @@ class Channel:
 
         `detail` is the text of a confirmation, or why there is none.
         `give_up_at` is an instant of `time.monotonic()`; by default retries end after 30 seconds.
+        A `Retry-After` that ends later makes the verdict `UNCONFIRMED` at once.
         """
-        budget = time.monotonic() + RETRY_BUDGET
-        until = budget if give_up_at is None else min(give_up_at, budget)
-        self._push(_Job(path, body, until, done), 0.0)
+        self._push(_Job(path, body, _until(give_up_at), done), 0.0)
+
+    def read(
+        self, path: str, done: Callable[[Verdict, str], None], *, give_up_at: float | None = None
+    ) -> None:
+        """GET `path` in the same way; `done` gets the answer's text where it is `CONFIRMED`."""
+        self._push(_Job(path, None, _until(give_up_at), done), 0.0)
 
     def close(self) -> None:
         """End the lanes and their connections, after what is queued."""
@@ -178,17 +184,17 @@ class Channel:
     def _settle(self, job: _Job, status: int | None, detail: str, key: str | None) -> None:
         """What follows from one try."""
         verdict = classify(status, detail)
-        if status in _NOT_THERE:
+        if status in _NOT_THERE and job.body is not None:
             self._note_old_server()
         delay = backoff(job.tries, random.random())  # noqa: S311 - jitter
         if verdict is Verdict.BAD_KEY:
             verdict = Verdict.TRY_AGAIN if self._keys.fall_back(key) else Verdict.REFUSED
             delay = 0.0
         job.tries += 1
-        again = time.monotonic() + delay
+        again = time.monotonic() + max(delay, job.wished)
         if verdict is Verdict.TRY_AGAIN:
             if again < job.give_up_at:
-                self._push(job, again if delay else 0.0)
+                self._push(job, again if delay or job.wished else 0.0)
                 return
             verdict = Verdict.UNCONFIRMED
         try:
@@ -212,6 +218,27 @@ class Channel:
             self._base_url,
             MINIMUM_SERVER,
         )
+
+
+def _until(give_up_at: float | None) -> float:
+    """When the last try may begin."""
+    budget = time.monotonic() + RETRY_BUDGET
+    return budget if give_up_at is None else min(give_up_at, budget)
+
+
+def retry_after(header: str | None) -> float:
+    """Seconds that a `Retry-After` header asks to wait (RFC 9110, 10.2.3); 0 if it does not."""
+    wished = (header or "").strip()
+    if wished.isascii() and wished.isdecimal():
+        return float(wished)
+    if not wished:
+        return 0.0
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(wished).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def smoothed(old: float, new: float) -> float:
@@ -239,7 +266,7 @@ class Post:
         fields = dict(self._headers)
         if key is not None:
             fields["authorization"] = key
-        reused = self._connection is not None
+        reused, job.wished = self._connection is not None, 0.0
         begun = time.monotonic()
         try:
             status, text = self._post(job, fields)
@@ -260,8 +287,10 @@ class Post:
         connection.timeout = min(TRY_TIMEOUT, left)
         if connection.sock is not None:
             connection.sock.settimeout(connection.timeout)
-        connection.request("POST", self._prefix + job.path, job.body, fields)
+        method = "GET" if job.body is None else "POST"
+        connection.request(method, self._prefix + job.path, job.body, fields)
         answer = connection.getresponse()
+        job.wished = retry_after(answer.headers.get("retry-after"))
         text = answer.read().decode("utf-8", "replace")
         if answer.will_close:
             self.drop()
