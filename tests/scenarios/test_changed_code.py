@@ -158,7 +158,7 @@ def test_a_function_that_is_gone(world: World) -> None:
     def deploy(call: int) -> None:
         present = call != 2
         app = whole if present else onward.App(whole.id, orchestrator=whole.orchestrator)
-        world.app = world.platform.asgi.app = app
+        world.deploy(app)
 
     world.before_call = deploy
     run = world.run()

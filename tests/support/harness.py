@@ -210,8 +210,12 @@ class World:
         options = {"trigger": Event(EVENT), **self.function_options, **options}
         app.function(FUNCTION, **options)(handler)
         observe_bodies(app, self._observe)
-        self.app = self.platform.asgi.app = self.platform.wsgi.app = app
+        self.deploy(app)
         return app
+
+    def deploy(self, app: App) -> None:
+        """From now on calls are for `app`."""
+        self.app = self.platform.asgi.app = self.platform.wsgi.app = app
 
     def _observe(self, event: BodyEvent) -> None:
         name = f"{event.step_id}:{event.index}" if event.index else event.step_id
