@@ -145,8 +145,9 @@ def invoked(app: App, function: Function) -> Declared | None:
 
 
 def _fitted(declared: Declared, data: Any, name: str, told: str) -> Any:
+    adapter = _adapter(declared.schema)
     try:
-        return _adapter(declared.schema).validate_json(encode(data))
+        return adapter.validate_json(encode(data))
     except Exception as error:
         raise EventSchemaError(
             f"The event {name!r}{told} does not fit its schema"
@@ -158,10 +159,9 @@ def _fitted(declared: Declared, data: Any, name: str, told: str) -> Any:
 
 def rebuilt(annotation: Any, value: Any) -> Any:
     """`value`, parsed from JSON, as `annotation` says. Raises ValueError with what is wrong."""
+    adapter = _adapter(annotation)
     try:
-        return _adapter(annotation).validate_json(encode(value))
-    except ConfigurationError:
-        raise
+        return adapter.validate_json(encode(value))
     except Exception as error:
         raise ValueError(_problems(error)) from error
 
@@ -209,8 +209,9 @@ def _jsonable(name: str, data: Any) -> Any:
 
 
 def _check_fits(declared: Declared, name: str, data: Any, values: dict[str, Any]) -> None:
+    adapter = _adapter(declared.schema)
     try:
-        rebuilt = _adapter(declared.schema).validate_json(encode(values))
+        rebuilt = adapter.validate_json(encode(values))
     except Exception as error:
         raise EventSchemaError(
             f"The data of the event {name!r} does not fit its schema"

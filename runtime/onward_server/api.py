@@ -131,7 +131,8 @@ class Api:
             return refuse(413, f"the events are over {self._limit:,} bytes", content_type=_TEXT)
         try:
             batch = value if isinstance(value, list) else [value]
-            ids = await self._orchestrator.send(batch)
+            seed = request.headers.get(names.EVENT_ID_SEED)
+            ids = await self._orchestrator.send(batch, seed)
         except BadEventError as error:
             return refused(error.message)
         return respond(200, {"ids": ids, "status": 200}, _TEXT)

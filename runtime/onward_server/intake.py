@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 from onward.errors import ConfigurationError
 from onward_server import children, events, queries, trace
@@ -21,6 +22,7 @@ from onward_server.registration import Cancel, FunctionConfig
 from onward_server.registry import Registry
 from onward_server.run_state import RunState
 from onward_server.runs import Runs
+from onward_server.seeds import seeded_ids
 from onward_server.settings import Settings
 from onward_server.store import Store, StoreError
 
@@ -51,23 +53,37 @@ class Intake:
         self._spawn = spawn
         self._begun = begun
         self._one_by_one = asyncio.Lock()
+        self._by_seed: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # From outside
 
-    async def send(self, batch: Sequence[Mapping[str, Any]]) -> list[str]:
+    async def send(self, batch: Sequence[Mapping[str, Any]], seed: str | None = None) -> list[str]:
         """Takes in events; returns their internal ids.
 
-        An event with the `id` of an earlier one is taken but has no effect. Raises BadEventError
-        for the first that cannot be taken; then none of them was.
+        An event with the `id` of an earlier one is taken but has no effect. A `seed` makes the ids:
+        events that were sent with it before are the same ones. Raises BadEventError for the first
+        that cannot be taken; then none of them was.
         """
         now = self._clock.now_ms()
-        accepted = [events.accept(value, self._runs.ulid(), now) for value in batch]
+        seeded = seeded_ids(seed, len(batch))
+        ids = seeded or [self._runs.ulid() for _ in batch]
+        accepted = [
+            events.accept(value, event_id, now) for value, event_id in zip(batch, ids, strict=True)
+        ]
+        if seed is None or not seeded:
+            await self._take_in_fresh(accepted)
+            return ids
+        async with self._by_seed.setdefault(seed, asyncio.Lock()):
+            if not await self._store.read(lambda c: queries.load_event(c, seeded[0])):
+                await self._take_in_fresh(accepted)
+        return ids
+
+    async def _take_in_fresh(self, accepted: Sequence[Event]) -> None:
         if any(event.external_id for event in accepted):
             async with self._one_by_one:  # two at once with one id must not both be the first
                 await self._take_in(accepted, await self._unseen(accepted))
         else:
             await self._take_in(accepted, accepted)
-        return [event.id for event in accepted]
 
     async def _take_in(self, accepted: Sequence[Event], fresh: Iterable[Event]) -> None:
         writes: list[Write] = [self._row(event) for event in accepted]

@@ -229,13 +229,14 @@ class Orchestrator:
 
     # Events
 
-    async def send(self, batch: Sequence[Mapping[str, Any]]) -> list[str]:
+    async def send(self, batch: Sequence[Mapping[str, Any]], seed: str | None = None) -> list[str]:
         """Takes in events: wakes and cancels runs, starts runs. Returns the internal event ids.
 
-        An event with the `id` of an earlier one is taken but has no effect. Raises BadEventError
-        for the first that cannot be taken; then none of them was.
+        An event with the `id` of an earlier one is taken but has no effect, nor have events that
+        were sent with `seed` (`x-inngest-event-id-seed`) before. Raises BadEventError for the first
+        that cannot be taken; then none of them was.
         """
-        return await self._intake.send(batch)
+        return await self._intake.send(batch, seed)
 
     async def signal(self, signal: str, data: object = None) -> str | None:
         """Ends the wait for `signal` with `data`. Returns its run's id, None if nobody waits."""
