@@ -16,6 +16,7 @@ from onward.errors import ConfigurationError, OnwardError
 from onward.protocol import headers as names
 from onward_server import queries
 from onward_server.answers import BadOpsError, parse_ops
+from onward_server.endpoints import EndpointApi
 from onward_server.events import BadEventError
 from onward_server.identifiers import stable_uuid
 from onward_server.json_text import JsonError, dumps, loads
@@ -262,6 +263,10 @@ class Api:
             return _gone(request)
         return Response(run.events, 200, {names.SERVER_KIND: "dev", "content-type": _JSON})
 
+    async def read(self, request: Request) -> bytes:
+        """The body of a request. Raises BodyTooLargeError."""
+        return await _read(request.receive, self._limit)
+
     async def health(self, _request: Request) -> Response:
         """`GET /health`."""
         return respond(200, {"status": 200, "message": "OK"})
@@ -341,6 +346,8 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         except StoreError as error:
             return _store_failed(error)
+        except BodyTooLargeError:
+            return refuse(413, "the request's body is too large")
 
     return answer
 
@@ -363,6 +370,7 @@ def make_api(orchestrator: Orchestrator) -> ASGIApp:
         ("GET", "/v0/runs/{run_id}/batch", api.run_batch),
         ("POST", "/v1/signals", api.post_signal),
         ("GET", "/health", api.health),
+        *EndpointApi(orchestrator, api.read).routes(),
     ]
     router = Starlette(
         routes=[Route(path, _guarded(handler), methods=[verb]) for verb, path, handler in table]

@@ -104,7 +104,8 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def _client(url: str, limit: int) -> httpx.AsyncClient:
+def http_client(url: str, limit: int) -> httpx.AsyncClient:
+    """A client for `url` that keeps at most `limit` connections; loopback goes through no proxy."""
     return httpx.AsyncClient(
         trust_env=not is_loopback(url),
         limits=httpx.Limits(
@@ -125,8 +126,21 @@ async def _post(
     fields: Mapping[str, str],
     timeout: float,  # noqa: ASYNC109 - as above
 ) -> httpx.Response:
+    return await send_request(
+        client, client.build_request("POST", url, content=body, headers=dict(fields)), timeout
+    )
+
+
+async def send_request(
+    client: httpx.AsyncClient,
+    request: httpx.Request,
+    timeout: float,  # noqa: ASYNC109 - as above
+) -> httpx.Response:
+    """The answer to `request` within `timeout` seconds. Raises InvokeError."""
+    url = request.url
+    request.extensions = {**request.extensions, "timeout": _timeout(timeout).as_dict()}
     try:
-        return await client.post(url, content=body, headers=dict(fields), timeout=_timeout(timeout))
+        return await client.send(request)
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         raise InvokeError(
             f"Nothing answers at {url} ({type(error).__name__}: {error}). Start the function there,"
@@ -177,7 +191,7 @@ class HttpInvoker:
     async def invoke_text(self, call: RenderedCall, *, timeout: float) -> Answer:  # noqa: ASYNC109 - as above
         """Calls with the rendered request. Raises InvokeError."""
         if self._client is None:
-            self._client = _client(self.url, self.concurrency)
+            self._client = http_client(self.url, self.concurrency)
         url = self.address(call.function_id, call.target)
         response = await _post(self._client, url, call.body, call.headers, timeout)
         return Answer(response.status_code, dict(response.headers), response.content)
@@ -254,7 +268,7 @@ class LambdaInvoker:
 
     async def _invoke_endpoint(self, payload: bytes, timeout: float) -> Answer:  # noqa: ASYNC109 - as above
         if self._client is None:
-            self._client = _client(self.endpoint, self.concurrency)
+            self._client = http_client(self.endpoint, self.concurrency)
         name = quote(self.remote_name, safe="")
         url = f"{self.endpoint}/2015-03-31/functions/{name}/invocations"
         response = await _post(
@@ -350,13 +364,17 @@ def lambda_answer(body: bytes, function_error: str | None, name: str) -> Answer:
     )
 
 
-def make_invoker(url: str, *, concurrency: int) -> HttpInvoker | LambdaInvoker:
+def make_invoker(url: str, *, concurrency: int) -> Invoker:
     """The invoker for the scheme of `url`. Raises ConfigurationError for one that is unknown."""
     scheme = urlsplit(url).scheme
     if scheme in {"http", "https"}:
         return HttpInvoker(url, concurrency=concurrency)
     if scheme == "lambda":
         return LambdaInvoker(url, concurrency=concurrency)
+    if scheme in {"endpoint+http", "endpoint+https"}:
+        from onward_server.endpoint_invoker import EndpointInvoker
+
+        return EndpointInvoker(url, concurrency=concurrency)
     raise ConfigurationError(
         f"{url!r} is no address that a function can be called at. Register it with an http://,"
         " https:// or lambda:// URL."

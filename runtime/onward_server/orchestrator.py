@@ -15,6 +15,7 @@ from onward_server.answers import Outcome, WireOp
 from onward_server.call_body import render_call
 from onward_server.clock import Clock, WallClock
 from onward_server.dispatcher import Call, Dispatcher
+from onward_server.endpoints import Endpoints
 from onward_server.events import Event
 from onward_server.identifiers import stable_uuid
 from onward_server.intake import Intake
@@ -137,6 +138,7 @@ class Orchestrator:
         )
         self._dispatcher = Dispatcher(self.settings, self.clock, self._trace, self._deliver)
         self._timers = Timers(self.clock, self._fire)
+        self.endpoints = Endpoints(self)
         self._started = False
         self._asgi: ASGIApp | None = None
 
@@ -290,13 +292,40 @@ class Orchestrator:
         """Confirms finished steps; None for a run that is unknown or over. Raises StoreError."""
         effects = await self._runs.change(run_id, lambda run, _now: run.checkpoint(request_id, ops))
         if effects is not None and effects.refusal is None and ops:
-            data = {
-                "request_id": request_id,
-                "steps": [op.label for op in ops],
-                "new": effects.fresh,
-            }
-            self._trace.emit(trace.CHECKPOINT, run_id, time.time(), data)
+            self.checkpointed(run_id, request_id, ops, effects)
         return effects
+
+    def checkpointed(
+        self, run_id: str, request_id: str, ops: Sequence[WireOp], effects: Effects
+    ) -> None:
+        """Tells of a checkpoint that was taken."""
+        data = {
+            "request_id": request_id,
+            "steps": [op.label for op in ops],
+            "new": effects.fresh,
+        }
+        self._trace.emit(trace.CHECKPOINT, run_id, time.time(), data)
+
+    # For durable endpoints, whose runs begin elsewhere
+
+    @property
+    def runs(self) -> Runs:
+        """The unfinished runs."""
+        return self._runs
+
+    @property
+    def registrations(self) -> Mapping[str, tuple[str, str]]:
+        """The URL and the registration (JSON text) of each app by its name."""
+        return self._registry.apps
+
+    def begun(self, state: RunState) -> None:
+        """Tells of a run that began elsewhere."""
+        self._tell_started(state, resumed=False)
+
+    async def exists(self, run_id: str) -> bool:
+        """Whether there is, or was, a run `run_id`."""
+        row = await self.store.read(lambda connection: queries.load_row(connection, run_id))
+        return row is not None
 
     # What transitions ask for
 
