@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Event,
     )
     from onward.context import BlockingContext, Context, InboundEvent, InboundSignal
+    from onward.endpoints import endpoint
     from onward.errors import (
         BlockingCallError,
         ConfigurationError,
@@ -70,6 +71,7 @@ _HOMES = {
     "Event": "config",
     "BlockingContext": "context",
     "Context": "context",
+    "endpoint": "endpoints",
     "InboundEvent": "context",
     "InboundSignal": "context",
     "ConfigurationError": "errors",
@@ -138,6 +140,7 @@ __all__ = [
     "UnknownRunError",
     "asgi",
     "aws_lambda",
+    "endpoint",
     "middleware",
     "testing",
 ]
