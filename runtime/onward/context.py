@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from onward.core.deadline import Deadline
     from onward.execution.steps import StepMaker
+    from onward.failure import Failure
     from onward.steps import BlockingSteps, Steps
 
 
@@ -64,13 +65,25 @@ class _Context:
 
     @property
     def extras(self) -> Mapping[str, Any]:
-        """What middleware adds for the function (`Input.with_extras`)."""
+        """What middleware adds for the function; its `logger` is `ctx.logger`."""
         hooks = self._driver.hooks
         return {} if hooks is None else hooks.extras
 
     @property
+    def failure(self) -> Failure:
+        """In an `on_failure` handler: what the run failed with, and the event that started it.
+
+        Raises StepUsageError in other functions, EventSchemaError if that event's data does not
+        fit its schema.
+        """
+        failure: Failure = self._driver.failure(self.event)
+        return failure
+
+    @property
     def logger(self) -> LoggerAdapter[Logger]:
         """A logger that knows the run and is silent while results are replayed."""
+        if self._logger is None:
+            self._logger = self.extras.get("logger")
         if self._logger is None:
             from onward.logs import run_logger
 

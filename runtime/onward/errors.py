@@ -242,6 +242,22 @@ class MiddlewareError(OnwardError):
     retriable = True
 
 
+class DecryptionError(OnwardError):
+    """Encrypted data cannot be opened: its key is not among those given, or it was changed."""
+
+    code = "cannot_decrypt"
+    fault = Fault.USER
+    retriable = True
+
+
+class OffloadError(OnwardError):
+    """A large payload's object cannot be written or read, is not there, or was changed."""
+
+    code = "offload_failed"
+    fault = Fault.USER
+    retriable = True
+
+
 class StepError(OnwardError):
     """A step that failed for good, as the function sees it.
 

@@ -23,11 +23,12 @@ class _RunLogger(logging.LoggerAdapter[logging.Logger]):
     def process(
         self, msg: Any, kwargs: MutableMapping[str, Any]
     ) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(self.extra or {}), **kwargs.get("extra", {})}
+        extra = {**(self.extra or {}), "step_id": self._driver.step_here}
+        kwargs["extra"] = {**extra, **(kwargs.get("extra") or {})}
         return msg, kwargs
 
 
 def run_logger(run_id: str, function_id: str, driver: Any) -> logging.LoggerAdapter[logging.Logger]:
-    """The logger `onward.run`, with `run_id` and `function_id` on each record."""
+    """The logger `onward.run`; records have `run_id`, `function_id`, and `step_id` (or `""`)."""
     extra = {"run_id": run_id, "function_id": function_id}
     return _RunLogger(logging.getLogger("onward.run"), extra, driver)

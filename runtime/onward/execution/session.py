@@ -32,9 +32,10 @@ from onward.protocol.checkpoint import BackgroundRun, Checkpoints, journal_path
 if TYPE_CHECKING:
     from contextvars import Context as Variables
 
-    from onward.context import BlockingContext, Context
+    from onward.context import BlockingContext, Context, InboundEvent
     from onward.execution.abandoned import Piece
     from onward.execution.hooks import CallHooks
+    from onward.failure import Failure
     from onward.protocol.call_request import CallRequest
 
 #: How much of the time between the deadline and the platform's kill a cut body gets to end.
@@ -128,6 +129,12 @@ class Session:
     def replaying(self) -> bool:
         """Whether user code is still being given what it had got before."""
         return self.core.replaying
+
+    @property
+    def step_here(self) -> str:
+        """The id of the step whose body runs here; `""` outside of bodies."""
+        current = current_step.get()
+        return current[0] if current is not None else ""
 
     # ------------------------------------------------------------------ for subclasses to define
 
@@ -346,6 +353,12 @@ class Session:
         else:
             (context.event,) = received_events(app, function, (context.event,))
         context.events = typed if context.events else ()
+
+    def failure(self, event: InboundEvent) -> Failure:
+        """What the event of a failed run tells. Raises StepUsageError for another event."""
+        from onward.failure import failure_of
+
+        return failure_of(event, self.execution.app)
 
     def observe(self, call: StepCall, phase: str) -> None:
         """Tell whoever watches bodies from outside."""

@@ -19,29 +19,50 @@ if TYPE_CHECKING:
         SentCheckpoint,
         Step,
     )
+    from onward.middleware.encryption import EncryptionMiddleware
+    from onward.middleware.logs import LoggingMiddleware, RunFilter
+    from onward.middleware.offload import OffloadMiddleware
+    from onward.middleware.otel import OpenTelemetryMiddleware
+    from onward.middleware.stores import DirectoryStore, S3Store, Store
 
 _HOMES = {
     "Answer": "base",
     "Call": "base",
+    "DirectoryStore": "stores",
+    "EncryptionMiddleware": "encryption",
     "ErrorInfo": "base",
     "Input": "base",
+    "LoggingMiddleware": "logs",
     "Middleware": "base",
+    "OffloadMiddleware": "offload",
+    "OpenTelemetryMiddleware": "otel",
     "Outcome": "base",
+    "RunFilter": "logs",
+    "S3Store": "stores",
     "Sent": "base",
     "SentCheckpoint": "base",
     "Step": "base",
+    "Store": "stores",
 }
 
 __all__ = [
     "Answer",
     "Call",
+    "DirectoryStore",
+    "EncryptionMiddleware",
     "ErrorInfo",
     "Input",
+    "LoggingMiddleware",
     "Middleware",
+    "OffloadMiddleware",
+    "OpenTelemetryMiddleware",
     "Outcome",
+    "RunFilter",
+    "S3Store",
     "Sent",
     "SentCheckpoint",
     "Step",
+    "Store",
 ]
 
 
