@@ -4,43 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from onward.config import CancelOn, Checkpointing, Cron, Event, resolve_checkpointing
-from onward.errors import ConfigurationError, UnknownFunctionError
+from onward.config import Checkpointing, resolve_checkpointing
+from onward.errors import UnknownFunctionError
+from onward.functions import (
+    DEFAULT_RETRIES,
+    MOST_RETRIES,
+    Function,
+    add,
+    check_id,
+    declare,
+    is_async,
+)
+from onward.triggers import CancelOn, Cron, Event
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from onward.client import Run
     from onward.config import Duration
-    from onward.outbound import Events
+    from onward.flow import (
+        BatchEvents,
+        Concurrency,
+        Debounce,
+        Priority,
+        RateLimit,
+        Singleton,
+        Throttle,
+        Timeouts,
+    )
     from onward.middleware.base import Middleware
     from onward.middleware.chain import Chain
+    from onward.outbound import Events
     from onward.schemas import Declared
     from onward.settings import Settings
     from onward.transport.channel import Channel, Keys
 
+__all__ = ["DEFAULT_RETRIES", "MOST_RETRIES", "App", "BodyEvent", "Function", "is_async"]
+
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-#: How often a failed function or step is tried again, unless the function says otherwise.
-DEFAULT_RETRIES = 3
-
-#: What the reference server takes at most.
-MOST_RETRIES = 20
-
-_COROUTINE = 0x80  # inspect.CO_COROUTINE, without importing inspect
-
-
-def is_async(function: object) -> bool:
-    """Whether calling `function` gives a coroutine; partials and callable objects included."""
-    while hasattr(function, "func") and hasattr(function, "keywords"):
-        function = function.func
-    function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
-    if code is None and not isinstance(function, type):
-        code = getattr(vars(type(function)).get("__call__"), "__code__", None)
-    return code is not None and bool(code.co_flags & _COROUTINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,53 +55,6 @@ class BodyEvent:
     index: int
     attempt: int
     phase: str
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function of an app. `id` is its own, `composite_id` the one that the orchestrator knows."""
-
-    app_id: str
-    id: str
-    handler: Callable[..., Any]
-    triggers: tuple[Event | Cron, ...]
-    retries: int
-    checkpointing: Checkpointing | None
-    cancel_on: tuple[CancelOn, ...]
-    plan_parallel: bool
-    name: str
-    middleware: tuple[Middleware, ...] = ()
-
-    @property
-    def composite_id(self) -> str:
-        """The id that the orchestrator knows: `app-function`."""
-        return f"{self.app_id}-{self.id}"
-
-    @property
-    def is_async(self) -> bool:
-        """Whether the asyncio driver runs it."""
-        return is_async(self.handler)
-
-    def registration(self, url: str) -> dict[str, Any]:
-        """This function as a registration carries it; `url` is where call requests go."""
-        joint = "&" if "?" in url else "?"
-        address = f"{url}{joint}fnId={self.composite_id}&stepId=step"
-        wire: dict[str, Any] = {
-            "id": self.composite_id,
-            "name": self.name,
-            "triggers": [trigger.to_wire() for trigger in self.triggers],
-            "steps": {
-                "step": {
-                    "id": "step",
-                    "name": "step",
-                    "runtime": {"type": "http", "url": address},
-                    "retries": {"attempts": self.retries},
-                }
-            },
-        }
-        if self.cancel_on:
-            wire["cancel"] = [cancel.to_wire() for cancel in self.cancel_on]
-        return wire
 
 
 @dataclass(eq=False)
@@ -148,7 +104,7 @@ class App:
     _chains: dict[str, Chain] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _check_id(self.id, "an app's id")
+        check_id(self.id, "an app's id")
         resolve_checkpointing(self.checkpointing)
         self.middleware = _middleware(self.middleware, f"middleware of app {self.id!r}")
         if self.deadline_margin is not None:
@@ -171,67 +127,78 @@ class App:
         retries: int = DEFAULT_RETRIES,
         checkpointing: bool | Checkpointing | None = None,
         cancel_on: CancelOn | Sequence[CancelOn] = (),
-        parallel: str = "eager",
+        parallel: Literal["eager", "orchestrated"] = "eager",
         name: str | None = None,
+        concurrency: int | Concurrency | Sequence[Concurrency] | None = None,
+        throttle: Throttle | None = None,
+        rate_limit: RateLimit | None = None,
+        debounce: Debounce | None = None,
+        batch_events: BatchEvents | None = None,
+        priority: Priority | None = None,
+        singleton: Singleton | None = None,
+        idempotency: str | None = None,
+        timeouts: Timeouts | None = None,
+        on_failure: Callable[[Any], Any] | None = None,
         middleware: Sequence[Middleware] = (),
     ) -> Callable[[_F], _F]:
         """Register a function: `async def f(ctx: Context)` or `def f(ctx: BlockingContext)`.
 
         Args:
             id: Unique in the app. Runs are tied to it.
-            trigger: What starts it.
+            trigger: What starts it: one or several, at most 10.
             retries: How often a failed call is tried again, 0 to 20.
             checkpointing: Instead of the app's.
-            cancel_on: Events that cancel a run.
+            cancel_on: Events that cancel a run, at most 5.
             parallel: `"eager"` runs concurrent steps in this process, `"orchestrated"` plans each
                 as a call of its own, with its own attempts.
             name: For people; by default the id.
+            concurrency: How many of its steps run at the same time: one limit or two.
+            throttle: How many runs start in a time; those over it wait.
+            rate_limit: How many runs start in a time; events over it start none.
+            debounce: A run starts only when no further event came for a while.
+            batch_events: One run for several events, `ctx.events`.
+            priority: Which runs come first.
+            singleton: One run at a time.
+            idempotency: A CEL expression over `event`; in 24 hours, one run starts for each of its
+                values.
+            timeouts: When a run is cancelled because it takes too long.
+            on_failure: Called when a run has failed for good, as a function of its own,
+                `<id>-failure`; `ctx.failure` has the error and the event.
             middleware: Around this function, inside of the app's.
 
         Raises ConfigurationError, naming the function and the field.
         """
         where = f"function {id!r} of app {self.id!r}"
-        _check_id(id, f"the id of {where}")
-        triggers = _tuple(
-            trigger, (Event, Cron), f"trigger of {where}", "onward.Event('order/paid')"
+        make = declare(
+            self.id,
+            id,
+            trigger,
+            retries,
+            resolve_checkpointing(self.checkpointing, checkpointing, where),
+            parallel,
+            name,
+            _middleware(middleware, f"middleware of {where}"),
+            {
+                "cancel_on": cancel_on,
+                "concurrency": concurrency,
+                "throttle": throttle,
+                "rate_limit": rate_limit,
+                "debounce": debounce,
+                "batch_events": batch_events,
+                "priority": priority,
+                "singleton": singleton,
+                "idempotency": idempotency,
+                "timeouts": timeouts,
+                "on_failure": on_failure,
+            },
         )
-        if not triggers:
-            raise ConfigurationError(
-                f"The {where} has no trigger. Give it one: trigger=onward.Event(…)."
-            )
-        cancels = _tuple(cancel_on, (CancelOn,), f"cancel_on of {where}", "onward.CancelOn('…')")
-        if not _is_count(retries) or retries > MOST_RETRIES:
-            raise ConfigurationError(
-                f"retries of {where} is {retries!r}. Write a whole number from 0 to {MOST_RETRIES}."
-            )
-        if parallel not in ("eager", "orchestrated"):
-            raise ConfigurationError(
-                f"parallel of {where} is {parallel!r}. Write 'eager' or 'orchestrated'."
-            )
-        if f"{self.id}-{id}" in self.functions:
-            raise ConfigurationError(
-                f"The app {self.id!r} has a function {id!r} already. Give each its own id."
-            )
-        resolved = resolve_checkpointing(self.checkpointing, checkpointing)
-        around = _middleware(middleware, f"middleware of {where}")
-        for event in triggers:
-            if isinstance(event, Event) and event.schema is not None:
-                self._declare(event.name, event.schema, where)
 
         def register(handler: _F) -> _F:
-            function = Function(
-                self.id,
-                id,
-                handler,
-                triggers,
-                retries,
-                resolved,
-                cancels,
-                parallel == "orchestrated",
-                name or id,
-                around,
-            )
-            self.functions[function.composite_id] = function
+            made = make(handler)
+            add(self.functions, made, self.id)
+            for event in made[0].triggers:
+                if isinstance(event, Event) and event.schema is not None:
+                    self._declare(event.name, event.schema, where)
             return handler
 
         return register
@@ -266,17 +233,10 @@ class App:
     def registration(self, url: str) -> dict[str, Any]:
         """What the app sends to register at `POST /fn/register`; `url` is its own address."""
         from onward import __version__
+        from onward.protocol.registration import app_entry
 
-        return {
-            "url": url,
-            "deployType": "ping",
-            "framework": "onward",
-            "appName": self.id,
-            "sdk": f"onward:v{__version__}",
-            "v": "0.1",
-            "capabilities": {},
-            "functions": [function.registration(url) for function in self.functions.values()],
-        }
+        functions = [function.registration(url) for function in self.functions.values()]
+        return app_entry(self.id, url, f"onward:v{__version__}", functions)
 
     @property
     def settings(self) -> Settings:
@@ -413,22 +373,3 @@ def _middleware(value: object, where: str) -> tuple[Middleware, ...]:
     from onward.middleware.base import check_middleware
 
     return check_middleware(value, where)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _check_id(value: object, what: str) -> None:
-    if not isinstance(value, str) or not value or any(c.isspace() or c in "/?&#%" for c in value):
-        raise ConfigurationError(
-            f"{value!r} is not {what}: use letters, digits, '-', '_' and '.', such as"
-            " 'order-fulfilment'."
-        )
-
-
-def _tuple(value: object, kinds: tuple[type, ...], what: str, example: str) -> tuple[Any, ...]:
-    items = (value,) if isinstance(value, kinds) else value
-    if not isinstance(items, (list, tuple)) or not all(isinstance(item, kinds) for item in items):
-        raise ConfigurationError(f"The {what} is {value!r}. Write {example}, or a list of those.")
-    return tuple(items)

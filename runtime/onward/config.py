@@ -1,12 +1,12 @@
-"""What a function declares: how it checkpoints, what starts it, what cancels it."""
+"""When finished steps are checkpointed: `Checkpointing` and its presets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-from onward.core.durations import format_duration, parse_duration
+from onward.core.durations import parse_duration
 from onward.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -98,12 +98,15 @@ class Checkpointing:
         return cls(runtime, cast("int", steps), interval, cast("Mode", mode))
 
 
-def resolve_checkpointing(app_value: object, function_value: object = None) -> Checkpointing | None:
+def resolve_checkpointing(
+    app_value: object, function_value: object = None, where: str = "function"
+) -> Checkpointing | None:
     """What a function's checkpointing is, given what its app and the function itself say.
 
     Args:
         app_value: `True`, `False` or a `Checkpointing`; None means `True`.
         function_value: The same; None leaves it to the app.
+        where: Which function, for messages.
 
     Returns:
         The configuration, or None for the classic protocol of one call for each step.
@@ -112,7 +115,7 @@ def resolve_checkpointing(app_value: object, function_value: object = None) -> C
         ConfigurationError: A value is anything else.
     """
     of_app = True if app_value is None else app_value
-    for owner, value in (("function", function_value), ("app", of_app)):
+    for owner, value in ((where, function_value), ("app", of_app)):
         if value is None:
             continue
         if isinstance(value, Checkpointing):
@@ -126,80 +129,6 @@ def resolve_checkpointing(app_value: object, function_value: object = None) -> C
             "Checkpointing(max_runtime=…, buffered_steps=…, max_interval=…, mode=…)."
         )
     raise AssertionError  # the app's value is never None here
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A trigger: the function runs for each event named `name` for which `if_` holds.
-
-    `if_` is a CEL expression over `event`, such as `"event.data.total > 0"`. `schema` is a pydantic
-    model, or another annotation, for the data of every event of that name in the app.
-    Raises ConfigurationError for an empty name or expression.
-    """
-
-    name: str
-    if_: str | None = None
-    schema: Any = None
-
-    def __post_init__(self) -> None:
-        _check_text(self.name, "Event", "name", "'order/paid'")
-        _check_expression(self.if_, "Event")
-
-    def to_wire(self) -> dict[str, Any]:
-        """The trigger as a registration carries it."""
-        wire = {"event": self.name}
-        if self.if_ is not None:
-            wire["expression"] = self.if_
-        return wire
-
-
-@dataclass(frozen=True, slots=True)
-class Cron:
-    """A trigger: the function runs by `schedule`, a cron expression like `"TZ=UTC 0 9 * * 1"`."""
-
-    schedule: str
-
-    def __post_init__(self) -> None:
-        _check_text(self.schedule, "Cron", "schedule", "'0 9 * * 1'")
-
-    def to_wire(self) -> dict[str, Any]:
-        """The trigger as a registration carries it."""
-        return {"cron": self.schedule}
-
-
-@dataclass(frozen=True, slots=True)
-class CancelOn:
-    """An event that cancels a run.
-
-    Args:
-        event: The event's name.
-        if_: A CEL expression over `async` (the event that cancels) and `event` (the one that
-            started the run), such as `"async.data.id == event.data.id"`. None: any such event.
-        timeout: How long after the run's start the event still cancels it. None: always.
-
-    Raises:
-        ConfigurationError: The name or the expression is empty.
-        DurationError: `timeout` is not a duration.
-    """
-
-    event: str
-    if_: str | None = None
-    timeout: Duration | None = None
-
-    def __post_init__(self) -> None:
-        _check_text(self.event, "CancelOn", "event", "'order/cancelled'")
-        _check_expression(self.if_, "CancelOn")
-        if self.timeout is not None:
-            parse_duration(self.timeout, what=f"the timeout of CancelOn({self.event!r})")
-
-    def to_wire(self) -> dict[str, Any]:
-        """The cancellation as a registration carries it."""
-        wire = {"event": self.event}
-        if self.if_ is not None:
-            wire["if"] = self.if_
-        if self.timeout is not None:
-            wire["timeout"] = format_duration(parse_duration(self.timeout, what="timeout"))
-        return wire
 
 
 def _runtime_seconds(value: object, what: str) -> float | None:
@@ -221,18 +150,6 @@ def _check_steps(value: object, what: str) -> None:
 def _check_mode(value: object, what: str) -> None:
     if value not in _MODES:
         raise ConfigurationError(f"{what} is {value!r}. Write 'confirmed' or 'pipelined'.")
-
-
-def _check_text(value: object, owner: str, what: str, example: str) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigurationError(
-            f"The {what} of {owner} is {value!r}. Give it a text such as {example}."
-        )
-
-
-def _check_expression(value: object, owner: str) -> None:
-    if value is not None:
-        _check_text(value, owner, "if_", "'event.data.total > 0', or leave it out")
 
 
 def _variable(environ: Mapping[str, str], name: str, default: str) -> str:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from onward.config import Duration, Event
+    from onward.config import Duration
     from onward.context import BlockingContext, Context, InboundEvent, InboundSignal
     from onward.execution.steps import StepMaker
     from onward.outbound import Events
+    from onward.triggers import Event
 
     AsyncHandler: TypeAlias = Callable[[Context], Awaitable["_T"]]
     BlockingHandler: TypeAlias = Callable[[BlockingContext], "_T"]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -14,10 +13,7 @@ from onward.config import (
     HIGH_THROUGHPUT,
     PERFORMANT,
     SAFE,
-    CancelOn,
     Checkpointing,
-    Cron,
-    Event,
     resolve_checkpointing,
 )
 from onward.errors import ConfigurationError, DurationError
@@ -184,44 +180,3 @@ def test_anything_else_is_refused(value: object) -> None:
         resolve_checkpointing(value, None)
     with pytest.raises(ConfigurationError, match="on the function is not valid"):
         resolve_checkpointing(True, value)
-
-
-def test_triggers_on_the_wire() -> None:
-    assert Event("order/paid").to_wire() == {"event": "order/paid"}
-    assert Event("order/paid", if_="event.data.total > 0").to_wire() == {
-        "event": "order/paid",
-        "expression": "event.data.total > 0",
-    }
-    assert Cron("TZ=Europe/Paris 0 9 * * 1").to_wire() == {"cron": "TZ=Europe/Paris 0 9 * * 1"}
-
-
-def test_cancellations_on_the_wire() -> None:
-    assert CancelOn("order/cancelled").to_wire() == {"event": "order/cancelled"}
-    full = CancelOn(
-        "order/cancelled", if_="async.data.id == event.data.id", timeout=timedelta(hours=1.5)
-    )
-    assert full.to_wire() == {
-        "event": "order/cancelled",
-        "if": "async.data.id == event.data.id",
-        "timeout": "1h30m",
-    }
-    json.dumps(full.to_wire())
-
-
-@pytest.mark.parametrize("make", [Event, CancelOn, Cron])
-@pytest.mark.parametrize("name", ["", "  ", None, 7, b"order/paid"])
-def test_a_trigger_without_a_name(make: Any, name: Any) -> None:
-    with pytest.raises(ConfigurationError, match=f"of {make.__name__} is .* Give it a text such"):
-        make(name)
-
-
-@pytest.mark.parametrize("make", [Event, CancelOn])
-@pytest.mark.parametrize("expression", ["", " ", 7, True])
-def test_an_empty_expression(make: Any, expression: Any) -> None:
-    with pytest.raises(ConfigurationError, match="The if_ of"):
-        make("order/paid", if_=expression)
-
-
-def test_a_cancellation_with_a_bad_timeout() -> None:
-    with pytest.raises(DurationError, match=r"the timeout of CancelOn\('order/cancelled'\) is 'x'"):
-        CancelOn("order/cancelled", timeout="x")

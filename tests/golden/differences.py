@@ -39,7 +39,7 @@ DIFFERENCES = {
     "registration.capabilities": "ours has in-band syncs and trust probes, and not connect",
     "introspection.specified": "what the specification has and the recorded SDK leaves out",
     "registration.featureObservations": "tells the vendor which features of its SDK are in use",
-    "registration.batchEvents": "batches of events are not something that a function can declare",
+    "registration.checkpoint": "how the function checkpoints, as specified (10.1.1); not recorded",
     "header authorization without a key": "recorded as `Bearer undefined`; ours leaves it out",
 }
 

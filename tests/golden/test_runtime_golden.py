@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from onward import App, CancelOn, Event
+from onward import App, BatchEvents, CancelOn, Event
 from tests.golden.differences import DIFFERENCES, Comparison
 from tests.golden.recordings import load, names
 from tests.golden.runtime_code import CODE
@@ -167,8 +167,12 @@ def test_a_signed_call_that_was_changed_is_not_run(bench: Bench) -> None:
 def recorded_app(functions: list[dict[str, Any]], app_id: str, url: str) -> App:
     """An app that declares the functions of a recorded registration."""
     app = App(app_id, orchestrator=url)
+    ids = {function["id"] for function in functions}
     for function in functions:
+        if function["id"].removesuffix("-failure") in ids - {function["id"]}:
+            continue  # another function's on_failure
         triggers = [Event(t["event"], t.get("expression")) for t in function["triggers"]]
+        batch = function.get("batchEvents")
         cancels = [CancelOn(c["event"], c.get("if")) for c in function.get("cancel", ())]
 
         async def body(ctx: Any) -> None:
@@ -180,6 +184,8 @@ def recorded_app(functions: list[dict[str, Any]], app_id: str, url: str) -> App:
             trigger=triggers,
             retries=function["steps"]["step"]["retries"]["attempts"],
             cancel_on=cancels,
+            batch_events=BatchEvents(batch["maxSize"], batch["timeout"]) if batch else None,
+            on_failure=body if f"{function['id']}-failure" in ids else None,
         )(body)
     return app
 
@@ -249,10 +255,10 @@ def _compare_registered(
     offered = {"in_band_sync": "v1", "trust_probe": "v1"}
     comparison.same(offered, mine.pop("capabilities"), "capabilities")
     del theirs["capabilities"]
-    for function in theirs["functions"]:
-        if "batchEvents" in function:
-            comparison.use("registration.batchEvents")
-            del function["batchEvents"]
+    for function in mine["functions"]:
+        comparison.use("registration.checkpoint")
+        each = {"batch_steps": 1, "batch_interval": "0s", "max_runtime": "0s"}
+        comparison.same(each, function.pop("checkpoint"), "checkpoint")
     comparison.same(theirs, mine, "registration")
 
 

@@ -67,6 +67,8 @@ onward.context
 onward.core
 onward.core.durations
 onward.errors
+onward.functions
+onward.triggers
 """
 # What the first call loads besides: the standard library's, and Onward's own, before a driver.
 ENGINE_STANDARD = (

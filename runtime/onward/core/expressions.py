@@ -17,6 +17,16 @@ from onward.errors import ConfigurationError, ExpressionError
 VARIABLES = ("event", "async")
 
 
+#: The kinds of nodes, and the functions, of an expression that a server restricts.
+_RESTRICTED = frozenset(
+    {
+        *("literal", "name", "select", "index", "list", "map"),
+        *("?:", "||", "&&", "!", "==", "!=", "<", "<=", ">", ">=", "in"),
+        *("int", "uint", "double"),
+    }
+)
+
+
 class Expression:
     """A parsed expression. Equal to another with the same text.
 
@@ -95,10 +105,16 @@ def evaluable_expression(text: str) -> Expression:
     return expression
 
 
-def check_expression(text: object, where: str) -> str:
+def check_expression(text: object, where: str, *, restricted: bool = False) -> str:
     """`text` again, if it is an expression over the variables that an orchestrator gives.
 
-    `where` begins the error's message: the function and the field. Raises ExpressionError.
+    Args:
+        text: The expression.
+        where: What begins the error's message: the function and the field.
+        restricted: Whether it is one for which Inngest servers take only comparisons, logic,
+            indexes and conversions to numbers: those of waits and cancellations.
+
+    Raises ExpressionError.
     """
     if not isinstance(text, str) or not text.strip():
         raise ExpressionError(f"{where} is {text!r}. Write a CEL expression, or leave it out.")
@@ -112,7 +128,28 @@ def check_expression(text: object, where: str) -> str:
             " event that started the run, and, in waits and cancellations, `async`, the event that"
             f" is waited for. Write for instance event.data.{name}, or quote it if it is a text."
         )
+    if restricted:
+        _check_restricted(expression._tree, text, where)  # noqa: SLF001 - the same module
     return text
+
+
+def _check_restricted(tree: Node, text: str, where: str) -> None:
+    nodes = [tree]
+    while nodes:
+        node = nodes.pop()
+        used = node.kind
+        if used in {"call", "method"}:
+            used = node.value
+        elif used == "macro":
+            used = node.value[0]
+        if used in _RESTRICTED:
+            nodes.extend(node.operands)
+            continue
+        raise ExpressionError(
+            f"{where} is {text!r}, which uses {used!r}. Inngest servers take only comparisons, &&,"
+            " ||, !, ?:, `in`, indexes and int(), uint(), double() here: compare fields of the"
+            " events with each other, and test the rest in the function."
+        )
 
 
 def _free_names(node: Node, bound: frozenset[str]) -> Iterator[str]:

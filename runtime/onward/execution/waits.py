@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from onward.config import Event
 from onward.context import InboundEvent, InboundSignal
 from onward.core.durations import format_duration, parse_duration
 from onward.core.ops import Opcode
 from onward.core.values import PLAIN, Codec, codec_for, codec_of
 from onward.errors import StepUsageError
+from onward.triggers import Event
 
 if TYPE_CHECKING:
     from onward.app import App, Function
