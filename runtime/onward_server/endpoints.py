@@ -356,6 +356,7 @@ class EndpointApi:
             "app_id": stable_uuid("app", new.origin),
             "run_id": new.run_id,
             "token": await self._endpoints.token(new.run_id),
+            "realtime_token": "none",  # nothing is streamed here; the TypeScript SDK wants a text
         }
         if new.watched:
             data["lease"] = self._orchestrator.settings.endpoint_lease_s
