@@ -116,8 +116,7 @@ class Steps(_Steps):
         They are what `App.send` takes. Each gets the step's idempotency key as its id unless it has
         one: a retry sends no twins.
         """
-        sent = await self._driver.step(self._make.send_event(id, events))
-        return list(sent["ids"])
+        return _ids(await self._driver.step(self._make.send_event(id, events)))
 
     async def map(
         self,
@@ -329,7 +328,7 @@ class BlockingSteps(_Steps):
         events: Events,
     ) -> list[str]:
         """Send one event or several, once. Returns their ids."""
-        return list(self._driver.step(self._make.send_event(id, events))["ids"])
+        return _ids(self._driver.step(self._make.send_event(id, events)))
 
     def gather(self, *branches: Callable[[], _T]) -> list[_T]:
         """Run `branches` concurrently and return their results in order.
@@ -430,3 +429,8 @@ class BlockingSteps(_Steps):
     ) -> Any:
         """Run another function and wait for its result, as `Steps.invoke` does."""
         return self._driver.step(self._make.invoke(id, function, data, timeout, type))
+
+
+def _ids(sent: Any) -> list[str]:
+    """The ids in the result of `send_event`; a run that began on the Python SDK has a bare list."""
+    return list(sent["ids"] if isinstance(sent, dict) else sent)
