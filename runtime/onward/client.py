@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -84,17 +84,22 @@ _NOT_FOUND, _BAD_REQUEST = 404, 400
 # ---------------------------------------------------------------------- events
 
 
-def sending(app: App, events: Sequence[Mapping[str, Any]]) -> Plan[list[str]]:
+def sending(
+    app: App,
+    events: Sequence[Mapping[str, Any]],
+    seed: Callable[[int], str] = lambda _: new_seed(),
+) -> Plan[list[str]]:
     """The ids of `events`, which are as the wire carries them, in their order.
 
     Each request carries a seed, from which the server makes the ids of its events: one that is sent
-    again, because the answer was lost, makes no twins.
+    again, because the answer was lost, makes no twins. `seed` gives that of the request that begins
+    with the event at this place; by default a random one.
     """
     settings = app.settings
     path = f"/e/{quote(settings.sending_key, safe='')}"
     ids: list[str] = []
     for chunk in chunks(events):
-        fields = {**settings.outgoing(), names.EVENT_ID_SEED: new_seed()}
+        fields = {**settings.outgoing(), names.EVENT_ID_SEED: seed(chunk.first)}
         ask = Ask(settings.events_url, "POST", path, chunk.body, fields)
         reply = yield from asking(ask, tries=SEND_TRIES)
         taken = _taken(reply)

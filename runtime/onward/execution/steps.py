@@ -7,11 +7,12 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextvars import Context as Variables
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from onward.core.calls import StepCall
 from onward.core.durations import parse_duration
-from onward.core.ids import hash_id
+from onward.core.ids import event_seed, hash_id
 from onward.core.ops import Opcode
 from onward.core.values import PLAIN, Codec, codec_of
 from onward.errors import EventError, StepUsageError
@@ -105,14 +106,18 @@ class StepMaker:
         self._app = app
         self._hooks = hooks
 
-    @staticmethod
-    def current_idempotency_key() -> str:
+    def current_idempotency_key(self) -> str:
         """The key of the step whose body runs here. Raises StepUsageError outside of one."""
+        _, run_id, step = self._running_step()
+        return idempotency_key(run_id, step)
+
+    @staticmethod
+    def _running_step() -> tuple[str, str, str]:
         current = current_step.get()
         if current is None:
             msg = "ctx.step.idempotency_key was read outside of a step. Read it in a step's body."
             raise StepUsageError(msg)
-        return idempotency_key(current[1], current[2])
+        return current
 
     def _call(self, code: Opcode, id_: object, ticket: Ticket, **options: Any) -> StepCall:
         if not isinstance(id_, str) or not id_:
@@ -238,17 +243,16 @@ class StepMaker:
         )
 
     def _post_events(self, payload: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Send `payload`; each gets the step's key as its id: a retry sends no twins."""
+        """Send `payload`, with seeds of the step's own: a retry sends no twins."""
         from onward.client import sending
         from onward.outbound import wire_events
         from onward.transport.http import perform
 
-        step, app = self.current_idempotency_key(), self._app
-        wires = wire_events(app, payload)
-        events = [{"id": f"{step}-{n}", **event} for n, event in enumerate(wires)]
+        app, (_, run_id, step) = self._app, self._running_step()
+        events = wire_events(app, payload)
 
         def post(going: Sequence[Mapping[str, Any]]) -> list[str]:
-            return perform(sending(app, going))
+            return perform(sending(app, going, partial(event_seed, run_id, step)))
 
         return {"ids": post(events) if self._hooks is None else self._hooks.send(events, post)}
 
