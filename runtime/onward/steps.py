@@ -113,8 +113,8 @@ class Steps(_Steps):
     ) -> list[str]:
         """Send one event or several, once. Returns their ids.
 
-        They are what `App.send` takes. Each gets the step's idempotency key as its id unless it has
-        one: a retry sends no twins.
+        They are what `App.send` takes. Tries of the step send them with the same seeds, from which
+        the orchestrator makes their ids: a retry sends no twins.
         """
         return _ids(await self._driver.step(self._make.send_event(id, events)))
 
@@ -259,10 +259,11 @@ class Steps(_Steps):
             type: What its result is rebuilt as. Default: the handler's return annotation where this
                 app has it, else plain JSON.
 
-        Raises StepError when it failed, when the timeout passed (its `name` is then
-        `InngestInvokeTimeoutError`), and when the orchestrator knows no such function; this step is
-        not tried again, the function's own retries come before. Raises StepUsageError for what is
-        no function, and ResultError for data that are not JSON or a result of another type.
+        Raises StepError when it failed, with its error's `name`; when the timeout passed, named
+        `InngestInvokeTimeoutError`; and when the orchestrator has no such function, named
+        `UnknownFunctionError`. The step is not tried again: the function's own retries come before.
+        Raises StepUsageError for what is no function, and ResultError for data that are not JSON or
+        a result of another type.
         """
         return await self._driver.step(self._make.invoke(id, function, data, timeout, type))
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from hashlib import sha1
 
 import pytest
 
 from onward.core.calls import StepCall, StepIds
-from onward.core.ids import NO_TARGET, RUN_COMPLETE_ID, continuation_id, hash_id, hash_step
+from onward.core.ids import (
+    NO_TARGET,
+    RUN_COMPLETE_ID,
+    continuation_id,
+    event_seed,
+    hash_id,
+    hash_step,
+)
 from onward.core.journal import Journal, Memo
 from onward.core.ops import ORCHESTRATED, Op, Opcode
 
@@ -24,6 +32,17 @@ def test_a_continuation_has_an_id_of_its_own_for_each_call_request() -> None:
     assert len(ids) == 100
     assert continuation_id("r") == sha1(b"onward:continue:r").hexdigest()
     assert not ids & {RUN_COMPLETE_ID, NO_TARGET}
+
+
+def test_the_seed_of_sent_events_has_the_time_of_the_run_and_is_one_of_the_step_alone() -> None:
+    run = "01M835PS0F4G5JJFJS5RZCXPW4"
+    milliseconds, entropy = event_seed(run, "a", 0).split(",")
+    assert milliseconds == "1795402982415"
+    assert len(b64decode(entropy, validate=True)) == 10
+    seeds = {event_seed(*each) for each in ((run, "a", 0), (run, "a", 9), (run, "b", 0))}
+    assert len(seeds) == 3
+    for other in ("no ulid", "", "U" * 26, "0" * 26):
+        assert event_seed(other, "a", 0).startswith("1,")
 
 
 def _call(name: str, branch: object = None) -> StepCall:

@@ -178,7 +178,7 @@ class World:
         self.starts: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         self.violations: list[str] = []
-        self._confirmed: dict[str, Any] = {}
+        self._confirmed: dict[str, dict[str, Any]] = {}
         self._calls = 0
         self._abandoned = abandoned.count
         self._http = HttpInvoker(self.url)
@@ -347,7 +347,8 @@ class World:
                 refused = any(checkpoint.status != 200 for checkpoint in own)
                 targeted = target != "step"
                 kind = allowed_response(ops, targeted=targeted, unconfirmable=refused)
-                one_outcome(self._confirmed, [op for op in ops if not targeted])
+                known = self._confirmed.get(request["ctx"]["run_id"], {})
+                one_outcome(known, [op for op in ops if not targeted])
         except AssertionError as error:
             self.violations.append(str(error))
         self.invocations.append(Invocation(request, target, kind, answer, own))
@@ -401,13 +402,14 @@ class World:
         self.checkpoints.append(checkpoint)
         if self.on_checkpoint is not None:
             self.on_checkpoint(checkpoint)
+        known = self._confirmed.setdefault(body["run_id"], {})
         try:
             assert all(op["op"] == "StepRun" for op in ops), "only StepRun is checkpointed"
-            one_outcome(self._confirmed, ops)
+            one_outcome(known, ops)
         except AssertionError as error:
             self.violations.append(str(error))
         if status == 200:
-            self._confirmed.update({op["id"]: op.get("data") for op in ops})
+            known.update({op["id"]: op.get("data") for op in ops})
 
     # What is left behind
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from onward.core.calls import Failure, StepCall
 from onward.core.journal import Memo
-from onward.core.ops import ErrorInfo, Op
+from onward.core.ops import ErrorInfo, Op, Opcode
 from onward.errors import (
     CheckpointError,
     InvocationTooSlowError,
     MalformedCallRequestError,
     ResultTooLargeError,
     StepTimedOutError,
+    UnknownFunctionError,
 )
+
+_NO_SUCH_FUNCTION = "could not find function with ID"
 
 
 def result_too_large(name: str, size: int, over: str) -> Failure:
@@ -79,6 +84,20 @@ def step_not_found(target: str, waiting: str) -> ErrorInfo:
         " that has the step, or cancel the run and start it again."
     )
     return ErrorInfo("StepNotFoundError", message)
+
+
+def recorded(call: StepCall, memo: Memo) -> Failure | None:
+    """The error in a memoized entry, if it has one.
+
+    A function that nobody has is told from one that failed by the server's words alone (inngest,
+    pkg/execution/runner/runner.go), and gets a name of its own.
+    """
+    error = memo.error
+    if error is None:
+        return None
+    if call.code is Opcode.INVOKE_FUNCTION and error.message.startswith(_NO_SUCH_FUNCTION):
+        error = replace(error, name=UnknownFunctionError.__name__)
+    return Failure(error, retriable=False)
 
 
 def unknown_memo(call: StepCall, memo: Memo) -> ErrorInfo:

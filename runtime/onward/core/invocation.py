@@ -235,8 +235,8 @@ class Invocation(Record):
         if warning:
             self.notices.append(warning)
         self._grace_at = inf
-        if memo.error:
-            return Deliver(call, None, Failure(memo.error, retriable=False), memoized=True)
+        if failure := failures.recorded(call, memo):
+            return Deliver(call, None, failure, memoized=True)
         try:
             return Deliver(call, memo.value_for(call.code), memoized=True)
         except UnknownMemoError:

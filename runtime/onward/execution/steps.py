@@ -177,11 +177,11 @@ class StepMaker:
         concurrency: object,
         options: Mapping[str, Any],
     ) -> MapPlan:
-        """The steps of `ctx.step.map`. Raises StepUsageError."""
+        """The steps of `ctx.step.map`. Raises StepUsageError, DurationError."""
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             msg = f"concurrency of map {id_!r} is {concurrency!r}. Write how many steps, from 1."
             raise StepUsageError(msg)
-        refuse_inside_a_step(f"The map {id_!r}")
+        self.run(id_, body, (), {}, options)  # what is wrong with all steps is said at once
         if not isinstance(items, Iterable):
             msg = f"The map {id_!r} got {items!r} instead of items. Pass a list, or what has items."
             raise StepUsageError(msg)
