@@ -195,7 +195,7 @@ class App:
 
         def register(handler: _F) -> _F:
             made = make(handler)
-            add(self.functions, made, self.id)
+            add(self, made)
             for event in made[0].triggers:
                 if isinstance(event, Event) and event.schema is not None:
                     self._declare(event.name, event.schema, where)

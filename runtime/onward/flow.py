@@ -237,9 +237,9 @@ class Timeouts:
                 f"The {where} sets neither start nor finish. Write onward.Timeouts(finish='1h')."
             )
         if self.start is not None:
-            check_duration(self.start, f"The start of {where}", 1.0)
+            check_duration(self.start, f"The start of {where}", 0.001)
         if self.finish is not None:
-            check_duration(self.finish, f"The finish of {where}", 1.0)
+            check_duration(self.finish, f"The finish of {where}", 0.001)
 
     def to_wire(self) -> dict[str, Any]:
         """The setting as a registration carries it."""

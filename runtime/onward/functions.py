@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakValueDictionary
 
 from onward.errors import ConfigurationError
 from onward.triggers import CancelOn, Cron, Event
 
 if TYPE_CHECKING:
+    from onward.app import App
     from onward.config import Checkpointing
     from onward.flow import Setting
     from onward.middleware.base import Middleware
@@ -155,22 +157,39 @@ def declare(  # noqa: PLR0917 - what every function has
     return make
 
 
-def add(functions: dict[str, Function], made: Sequence[Function], app_id: str) -> None:
+#: The app that has the function which an orchestrator knows by a composite id, while it lives.
+_OWNERS: WeakValueDictionary[str, App] = WeakValueDictionary()
+
+
+def add(app: App, made: Sequence[Function]) -> None:
     """Add to an app's functions. Raises ConfigurationError where two would have the same id."""
     for function in made:
-        known = functions.get(function.composite_id)
-        if known is None:
-            continue
-        if known.handles is None and function.handles is None:
+        known = app.functions.get(function.composite_id)
+        if known is not None:
+            raise _two(app.id, function, known)
+        owner = _OWNERS.get(function.composite_id)
+        if owner is not None and owner.id != app.id:
+            other = owner.functions[function.composite_id]
             raise ConfigurationError(
-                f"The app {app_id!r} has a function {function.id!r} already. Give each its own id."
+                f"The function {function.id!r} of app {app.id!r} and the function {other.id!r} of"
+                f" app {owner.id!r} are both {function.composite_id!r} for an orchestrator, which"
+                " joins app and function by '-'. Give one of them another id."
             )
-        handled = function.handles or known.handles
-        raise ConfigurationError(
-            f"The app {app_id!r} has two functions {function.id!r}: one is the on_failure handler"
-            f" of {handled!r}, whose id is made of the function's. Give the other one another id."
+    for function in made:
+        app.functions[function.composite_id] = function
+        _OWNERS[function.composite_id] = app
+
+
+def _two(app_id: str, function: Function, known: Function) -> ConfigurationError:
+    handled = function.handles or known.handles
+    if handled is None:
+        return ConfigurationError(
+            f"The app {app_id!r} has a function {function.id!r} already. Give each its own id."
         )
-    functions.update({function.composite_id: function for function in made})
+    return ConfigurationError(
+        f"The app {app_id!r} has two functions {function.id!r}: one is the on_failure handler of"
+        f" {handled!r}, whose id is made of the function's. Give the other one another id."
+    )
 
 
 def check_id(value: object, what: str) -> None:

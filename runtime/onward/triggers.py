@@ -79,7 +79,7 @@ class Cron:
                 find_zone(parsed.zone)
         except ConfigurationError as error:
             raise type(error)(f"The schedule of {where} is refused. {error.message}") from None
-        if len(self.to_wire()["cron"]) > _LONGEST:
+        if len(self._text()) > _LONGEST:
             raise ConfigurationError(
                 f"The schedule of {where} has more than {_LONGEST} characters, which Inngest"
                 " servers refuse. Give the function several triggers."
@@ -89,11 +89,14 @@ class Cron:
 
     def to_wire(self) -> dict[str, Any]:
         """The trigger as a registration carries it."""
-        zone = f"TZ={self.timezone} " if self.timezone is not None else ""
-        wire = {"cron": f"{zone}{self.schedule}"}
+        wire = {"cron": self._text()}
         if self.jitter is not None:
             wire["jitter"] = time_string(self.jitter)
         return wire
+
+    def _text(self) -> str:
+        zone = f"TZ={self.timezone} " if self.timezone is not None else ""
+        return f"{zone}{self.schedule}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,19 +148,14 @@ def _timeout(value: object, what: str, id_: str) -> str:
 
 
 def _expression(text: object, id_: str) -> str:
-    from onward.core.expressions import parse_expression
-    from onward.errors import ExpressionError
+    from onward.core.expressions import check_expression
 
     if not isinstance(text, str):
         raise StepUsageError(
             f"if_ of wait_for_event {id_!r} is {text!r}. Write a CEL expression, such as"
             " 'async.data.id == event.data.id'."
         )
-    try:
-        parse_expression(text)
-    except ExpressionError as error:
-        raise ExpressionError(f"if_ of wait_for_event {id_!r}: {error.message}") from None
-    return text
+    return check_expression(text, f"The if_ of wait_for_event {id_!r}", restricted=True)
 
 
 def _codec(annotation: Any) -> Codec:
