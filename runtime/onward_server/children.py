@@ -73,17 +73,12 @@ def invoked_entry(data: Mapping[str, Any]) -> str:
     return dumps({"data": data.get("result")})
 
 
-def unknown_function_entry(function_id: str, known: str) -> str:
-    """The journal entry of a step that invokes a function which nobody registered."""
-    return dumps(
-        {
-            "error": error_info(
-                "Error",
-                f"could not find function with ID: {function_id}. Registered are: {known}. Invoke"
-                " one of these, or register the app that has it on this orchestrator.",
-            )
-        }
-    )
+def refusal_event(
+    correlation: str, name: str, message: str, *, event_id: str, now_ms: int
+) -> Event:
+    """What is told to the step that invoked a function which did not start."""
+    data = {"correlation_id": correlation, "error": error_info(name, message)}
+    return events.make(events.FUNCTION_FINISHED, data, event_id, now_ms)
 
 
 def ending_events(

@@ -42,6 +42,11 @@ class Event:
         return str(self.value["name"])
 
     @property
+    def cron(self) -> bool:
+        """Whether a schedule made it."""
+        return self.name == TIMER
+
+    @property
     def text(self) -> str:
         """The event as JSON text."""
         return dumps(self.value)

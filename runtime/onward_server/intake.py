@@ -7,7 +7,7 @@ outgoing, and taken in after it; a restart takes in what is left.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -24,34 +24,33 @@ from onward_server.run_state import RunState
 from onward_server.runs import Runs
 from onward_server.seeds import seeded_ids
 from onward_server.settings import Settings
+from onward_server.starts import Starts
 from onward_server.store import Store, StoreError
 
 _STORE_RETRY_S = 1.0
 
-Begun = tuple[RunState, Effects]
-
 
 class Intake:
-    """Takes in events. `spawn` runs what is done later; `begun` hears of every run that starts."""
+    """Takes in events; `starts` starts runs, and `spawn` runs what is done later."""
 
     def __init__(
         self,
+        *,
         store: Store,
         settings: Settings,
         clock: Clock,
         registry: Registry,
         runs: Runs,
-        *,
+        starts: Starts,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
-        begun: Callable[[RunState], None],
     ) -> None:
         self._store = store
         self._settings = settings
         self._clock = clock
         self._registry = registry
         self._runs = runs
+        self._starts = starts
         self._spawn = spawn
-        self._begun = begun
         self._one_by_one = asyncio.Lock()
         self._by_seed: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -172,11 +171,9 @@ class Intake:
             await self._cancel_by(event)
             await self._wake_by(event)
             await self._answer_by(event)
-        begun = [started for event in fresh for started in await self._begin_by(event)]
-        for _, effects in begun:
-            writes.extend(effects.writes)
-        await self._store.commit(writes)
-        self.add_all(begun)
+        told = [refusal for event in fresh for refusal in self._unknown(event)]
+        wanted = [(function, event) for event in fresh for function in self._started_by(event)]
+        await self._starts.start(wanted, writes, told)
 
     async def _answer_by(self, event: Event) -> None:
         """The step that invoked the function which has finished gets its result."""
@@ -188,44 +185,29 @@ class Intake:
         run_id, _, step_id = correlation.partition(".")
         await self._runs.change(run_id, lambda run, now: run.replied(step_id, entry, now))
 
-    async def _begin_by(self, event: Event) -> list[Begun]:
-        started = []
-        if event.name == events.FUNCTION_INVOKED:
-            started += await self._invoked(event)
+    def _started_by(self, event: Event) -> Iterator[FunctionConfig]:
+        """The functions that `event` is to start, each once."""
+        invoked = self._invoked(event)
         for function in self._registry.functions.values():
-            if any(trigger.matches(event.value) for trigger in function.triggers):
-                started.append(self.begin(function, event))
-        return started
+            if function is invoked or any(t.matches(event.value) for t in function.triggers):
+                yield function
 
-    async def _invoked(self, event: Event) -> list[Begun]:
+    def _invoked(self, event: Event) -> FunctionConfig | None:
+        if event.name != events.FUNCTION_INVOKED:
+            return None
+        return self._registry.find(str(children.meta_of(event.value).get("fn_id")))
+
+    def _unknown(self, event: Event) -> Iterator[Event]:
+        """The answer to the step that invoked a function which nobody registered."""
         meta = children.meta_of(event.value)
-        function = self._registry.find(str(meta.get("fn_id")))
-        if function is not None:
-            return [self.begin(function, event)]
-        entry = children.unknown_function_entry(str(meta.get("fn_id")), self._registry.known())
-        await self._reply(str(meta.get("correlation_id")), entry)
-        return []
-
-    def begin(self, function: FunctionConfig, event: Event) -> Begun:
-        """A new run of `function` that `event` starts, not yet written."""
-        now = self._runs.now()
-        state = RunState(
-            run_id=now.ulid(),
-            function_id=function.id,
-            event_id=event.id,
-            event_names=event.name,
-            events=f"[{event.text}]",
-            settings=self._settings,
-            max_attempts=function.max_attempts,
-            started_ms=now.ms,
-        )
-        return state, state.begin(now)
-
-    def add_all(self, begun: Iterable[Begun]) -> None:
-        """Lets runs go that have been written."""
-        for state, effects in begun:
-            self._begun(state)
-            self._runs.add(state, effects)
+        if event.name == events.FUNCTION_INVOKED and meta and self._invoked(event) is None:
+            yield self._starts.refusal(
+                str(meta.get("correlation_id")),
+                "Error",
+                f"could not find function with ID: {meta.get('fn_id')}. Registered are:"
+                f" {self._registry.known()}. Invoke one of these, or register the app that has it"
+                " on this orchestrator.",
+            )
 
     async def start(self, function_id: str, data: Mapping[str, Any]) -> str:
         """Starts a run of `function_id` without an event of its triggers; returns its id.
@@ -241,10 +223,7 @@ class Intake:
             )
         now = self._clock.now_ms()
         event = events.make(events.FUNCTION_INVOKED, data, self._runs.ulid(), now)
-        state, effects = self.begin(function, event)
-        await self._store.commit([self._row(event), *effects.writes])
-        self.add_all([(state, effects)])
-        return state.run_id
+        return await self._starts.start_directly(function, event, [self._row(event)])
 
     async def _cancel_by(self, event: Event) -> None:
         for function in self._registry.functions.values():
@@ -260,7 +239,7 @@ class Intake:
             if cancel.within_s is not None and now - state.started_ms > cancel.within_s * 1000:
                 continue
             scope = {"event": loads(state.first_event), "async": event.value}
-            if cancel.condition is None or cancel.condition(scope):
+            if cancel.condition is None or cancel.condition.test(scope):
                 await self._runs.change(state.run_id, RunState.cancel)
 
     async def _wake_by(self, event: Event) -> None:

@@ -185,6 +185,42 @@ class PutVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Something to be remembered beside runs: a limit, a debounce, a batch, a cron schedule.
+
+    `due_ms` is when its time comes (0: never). `value` is text that its `kind` knows to read.
+    """
+
+    key: str
+    kind: str
+    function_id: str
+    due_ms: int
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutHeld:
+    """Remembered from now on, in place of what has the same key."""
+
+    held: Held
+
+
+@dataclass(frozen=True, slots=True)
+class DropHeld:
+    """Remembered no more."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutRunEvent:
+    """A further event of a run that several started; `PutRun` has the first."""
+
+    event_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class PutRun:
     """A new run."""
 
@@ -249,7 +285,10 @@ Write = (
     | ReplaceSignal
     | PutContinuation
     | PutVersion
+    | PutHeld
+    | DropHeld
     | PutRun
+    | PutRunEvent
     | EndRun
     | PutEvent
     | PutOutgoing

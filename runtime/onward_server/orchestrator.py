@@ -27,6 +27,7 @@ from onward_server.registry import Registry
 from onward_server.run_state import Refused, RunState
 from onward_server.runs import Runs
 from onward_server.settings import Settings
+from onward_server.starts import Hooks, Starts
 from onward_server.store import RunRow, Store, StoreError
 from onward_server.timers import Timers
 
@@ -127,14 +128,28 @@ class Orchestrator:
             apply=self._apply,
             publish=self._publish,
         )
-        self._intake = Intake(
-            self.store,
-            self.settings,
-            self.clock,
-            self._registry,
-            self._runs,
-            spawn=self._spawn,
+        hooks = Hooks(
             begun=lambda state: self._tell_started(state, resumed=False),
+            skipped=self._tell_skipped,
+            arm=self._arm,
+            publish=self._publish,
+        )
+        self._starts = Starts(
+            store=self.store,
+            settings=self.settings,
+            clock=self.clock,
+            registry=self._registry,
+            runs=self._runs,
+            hooks=hooks,
+        )
+        self._intake = Intake(
+            store=self.store,
+            settings=self.settings,
+            clock=self.clock,
+            registry=self._registry,
+            runs=self._runs,
+            starts=self._starts,
+            spawn=self._spawn,
         )
         self._dispatcher = Dispatcher(self.settings, self.clock, self._trace, self._deliver)
         self._timers = Timers(self.clock, self._fire)
@@ -165,10 +180,15 @@ class Orchestrator:
                 self._adopt(parse_registration(loads(app.registration)), None)
             left = await self._intake.left()
             self._started = True
-            for state in await self._runs.load_all():
+            loaded = await self._runs.load_all()
+            superseded = await self._starts.load()
+            for state in loaded:
                 self._tell_started(state, resumed=True)
                 await self._runs.change(state.run_id, RunState.resume)
             self._intake.publish(left)
+            for run_id in superseded:
+                await self._runs.change(run_id, RunState.cancel)
+            await self._starts.sync()
         except BaseException:
             await self.stop()
             raise
@@ -218,6 +238,7 @@ class Orchestrator:
             await self.store.commit([PutApp(parsed.app, parsed.url, text)])
             self._registry.apps[parsed.app] = known
         self._adopt(parsed, invoker)
+        await self._starts.sync()
         return Registered(modified, stable_uuid("app", parsed.app))
 
     def _adopt(self, parsed: Registration, invoker: Invoker | None) -> None:
@@ -331,6 +352,7 @@ class Orchestrator:
 
     def _apply(self, state: RunState, effects: Effects) -> None:
         if effects.ended:
+            self._starts.ended(state)
             asyncio.get_running_loop().call_soon(self._ended, state)
         if not self._started:
             return
@@ -339,6 +361,9 @@ class Orchestrator:
             self._dispatcher.dispatch(Call.of(state.run_id, job, rendered))
         for due_ms, key in effects.timers:
             self._timers.add(due_ms, state.run_id, key)
+
+    def _arm(self, due_ms: int, key: str) -> None:
+        self._timers.add(due_ms, "", key)
 
     def _ended(self, state: RunState) -> None:
         error = loads(state.output) if state.status is not Status.COMPLETED else None
@@ -373,10 +398,17 @@ class Orchestrator:
 
     async def _due(self, run_id: str, key: str) -> None:
         try:
-            await self._runs.change(run_id, lambda run, now: run.due(key, now))
+            if run_id:
+                await self._runs.change(run_id, lambda run, now: run.due(key, now))
+            else:
+                await self._starts.due(key)
         except StoreError as error:
-            trace.logger.error("What is due in run %s waits: %s", run_id, error)
+            trace.logger.error("What is due (%s, %s) waits: %s", run_id, key, error)
             self._timers.add(self.clock.now_ms() + _TIMER_RETRY_MS, run_id, key)
+
+    def _tell_skipped(self, function_id: str, event: Event, reason: str) -> None:
+        data = {"function_id": function_id, "event": event.name, "reason": reason}
+        self._trace.emit(trace.RUN_SKIPPED, "", time.time(), data)
 
     def _tell_started(self, state: RunState, *, resumed: bool) -> None:
         data = {

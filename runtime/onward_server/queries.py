@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from onward_server.model import Job, Pending, Status
+from onward_server.model import Held, Job, Pending, Status
 from onward_server.store import AppRow, EventRow, RunRow, StepRow, StoredRun
 
 _JOB = "job_id, target, attempt, generation, request_id, due_ms, position, planned, solo"
@@ -77,8 +77,12 @@ def list_runs(
 
 
 def runs_of_event(connection: sqlite3.Connection, event_id: str) -> list[RunRow]:
-    """The runs that the event started, oldest first."""
-    rows = connection.execute("SELECT * FROM runs WHERE event_id = ? ORDER BY run_id", (event_id,))
+    """The runs that the event started, alone or in a batch, oldest first."""
+    rows = connection.execute(
+        "SELECT * FROM runs WHERE event_id = ?1 OR run_id IN"
+        " (SELECT run_id FROM run_events WHERE event_id = ?1) ORDER BY run_id",
+        (event_id,),
+    )
     return [RunRow(*row) for row in rows]
 
 
@@ -109,3 +113,8 @@ def outgoing(connection: sqlite3.Connection) -> list[EventRow]:
         "SELECT events.* FROM events JOIN outgoing USING (event_id) ORDER BY event_id"
     )
     return [EventRow(*row) for row in rows]
+
+
+def load_held(connection: sqlite3.Connection) -> list[Held]:
+    """Everything that is remembered beside runs."""
+    return [Held(*row) for row in connection.execute("SELECT * FROM held ORDER BY key")]

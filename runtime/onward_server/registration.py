@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from onward.core.cron import Cron, parse_cron
 from onward.core.durations import parse_duration
+from onward.core.expressions import Expression, evaluable_expression
 from onward.errors import ConfigurationError
-from onward_server.expressions import Expression, parse_expression
+from onward_server.flow_config import FlowControl, parse_flow
 from onward_server.identifiers import stable_uuid
 
 #: Retries of a function whose registration does not say (SDK specification, 4.3).
 DEFAULT_RETRIES = 3
 _MAX_RETRIES = 20
+#: The recorded server's limits.
+_LEAST_JITTER_S = 1.0
+_MOST_JITTER_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +31,8 @@ class Trigger:
     condition: Expression | None = None
 
     def names(self, name: str) -> bool:
-        """Whether events called `name` may start a run. A final `*` stands for any ending."""
-        if self.event.endswith("*"):
+        """Whether events called `name` may start a run. `*` after `/` or `.` is any ending."""
+        if self.event.endswith(("/*", ".*")):
             return name.startswith(self.event[:-1])
         return self.event == name
 
@@ -34,7 +40,16 @@ class Trigger:
         """Whether `event` starts a run."""
         if not self.names(str(event["name"])):
             return False
-        return self.condition is None or self.condition({"event": event})
+        return self.condition is None or self.condition.test({"event": event})
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A cron schedule that starts runs, each up to `jitter_s` seconds late."""
+
+    expression: str
+    cron: Cron
+    jitter_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,8 @@ class FunctionConfig:
     triggers: tuple[Trigger, ...] = ()
     cancels: tuple[Cancel, ...] = ()
     fn_id: str = field(default="")
+    schedules: tuple[Schedule, ...] = ()
+    flow: FlowControl = field(default_factory=FlowControl)
 
     def hears(self, name: str) -> bool:
         """Whether events called `name` may start or cancel its runs."""
@@ -90,9 +107,36 @@ def _condition(text: object, where: str) -> Expression | None:
     if not isinstance(text, str):
         raise _refuse(where, f"an expression must be a string, not {text!r}.")
     try:
-        return parse_expression(text)
+        return evaluable_expression(text)
     except ConfigurationError as error:
         raise _refuse(where, error.message) from None
+
+
+def _event_name(name: object, where: str) -> str:
+    text = _text(name, where, "a trigger's event")
+    if "*" in text and ("*" in text[:-1] or not text.endswith(("/*", ".*"))):
+        raise _refuse(
+            where,
+            f"the trigger {text!r} has a `*` that is not its end after `/` or `.`. Write"
+            " 'order/*' or 'order/item.*', or the whole name.",
+        )
+    return text
+
+
+def _schedule(trigger: Mapping[str, Any], where: str) -> Schedule:
+    text = trigger.get("cron")
+    if not isinstance(text, str) or not text:
+        raise _refuse(where, f"a trigger has neither an event nor a cron: {dict(trigger)!r}.")
+    try:
+        cron = parse_cron(text)
+        cron.next_after(datetime.fromtimestamp(0, UTC))  # looks its time zone up
+        jitter = trigger.get("jitter")
+        jitter_s = parse_duration(jitter, what="its jitter") if jitter else 0.0
+    except ConfigurationError as error:
+        raise _refuse(where, error.message) from None
+    if jitter_s and not _LEAST_JITTER_S <= jitter_s <= _MOST_JITTER_S:
+        raise _refuse(where, f"the jitter of {text!r} must be from 1 s to 5 min, not {jitter!r}.")
+    return Schedule(text, cron, jitter_s)
 
 
 def base_url(url: str) -> str:
@@ -125,11 +169,13 @@ def _parse_function(entry: Mapping[str, Any], app: str, url: str) -> FunctionCon
     if not isinstance(step, dict):
         raise _refuse(where, "it has no `steps.step`, which says where it is called.")
     runtime = step.get("runtime") or {}
+    entries = _entries(entry.get("triggers"), where, "triggers")
     triggers = tuple(
-        Trigger(str(t["event"]), _condition(t.get("expression"), where))
-        for t in _entries(entry.get("triggers"), where, "triggers")
+        Trigger(_event_name(t["event"], where), _condition(t.get("expression"), where))
+        for t in entries
         if t.get("event")
     )
+    schedules = tuple(_schedule(t, where) for t in entries if not t.get("event"))
     cancels = tuple(
         Cancel(
             _text(c.get("event"), where, "the event that cancels it"),
@@ -149,6 +195,8 @@ def _parse_function(entry: Mapping[str, Any], app: str, url: str) -> FunctionCon
         triggers=triggers,
         cancels=cancels,
         fn_id=stable_uuid("function", id_),
+        schedules=schedules,
+        flow=parse_flow(entry, where),
     )
 
 
@@ -169,7 +217,8 @@ def parse_registration(body: object) -> Registration:
     """
     if not isinstance(body, dict):
         raise _refuse("an app", f"it must be an object, not {type(body).__name__}.")
-    app = _text(body.get("appName"), "an app", "appName")
+    # Servers do not tell upper from lower case here, and the Python SDK writes it in lower case.
+    app = _text(body.get("appName") or body.get("appname"), "an app", "appName")
     url = _text(body.get("url"), f"app {app!r}", "url")
     entries = _entries(body.get("functions"), f"app {app!r}", "functions")
     functions = tuple(_parse_function(entry, app, url) for entry in entries)

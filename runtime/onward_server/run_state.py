@@ -51,7 +51,7 @@ class RunState(RunMemory):
     # The beginning, and beginning again
 
     def begin(self, now: Now) -> Effects:
-        """The run's first call."""
+        """The run's first call, now or when the run is to start."""
         effects = Effects()
         effects.writes.append(
             PutRun(
@@ -63,7 +63,14 @@ class RunState(RunMemory):
                 self.started_ms,
             )
         )
-        self._start(Job(now.job_id()), effects, now)
+        job = Job(now.job_id())
+        if self.started_ms > now.ms:
+            job.due_ms = self.started_ms
+            self.jobs[job.id] = job
+            effects.writes.append(job_row(self.run_id, job))
+            effects.timers.append((job.due_ms, job.id))
+        else:
+            self._start(job, effects, now)
         return effects
 
     def resume(self, now: Now) -> Effects:
@@ -265,7 +272,7 @@ class RunState(RunMemory):
         for op in continuing:
             self._note_continuation(op, effects)
         redriven = not ops or (ops[0].code == Opcode.NONE and not ops[0].id)
-        if continuing or redriven:
+        if continuing or redriven or finished:
             self._bound_idleness(job)
         causes = [position for position, _ in finished] + [job.position] * len(continuing)
         if redriven:

@@ -33,8 +33,8 @@ class Settings:
         max_body_bytes: The largest request body that the API reads.
         max_idle_continuations: Continuations in a row without a new result before the run fails.
         event_id_window_s: How long the id of an event keeps a second event from starting runs.
-        endpoint_lease_s: How long nothing may be heard of a request that drives the run of a durable
-            endpoint, before the endpoint is called to finish it.
+        endpoint_lease_s: How long nothing may be heard of a request that drives a durable
+            endpoint's run, before the endpoint is called to finish it.
         synchronous: SQLite's `synchronous`: `FULL` survives a power cut, `NORMAL` a killed process.
     """
 

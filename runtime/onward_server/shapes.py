@@ -16,6 +16,7 @@ _CONTINUE = (
     " and planned steps without it."
 )
 
+
 def describe(ops: Sequence[WireOp]) -> str:
     """`ops` for people."""
     return "[" + ", ".join(f"{op.code} {op.label!r}" for op in ops) + "]"

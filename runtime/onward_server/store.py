@@ -56,7 +56,15 @@ CREATE TABLE continuations (
 
 #: What each version added to the schema of the one before.
 _ADDED = {
-    2: "CREATE TABLE outgoing (event_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;",
+    2: """
+CREATE TABLE outgoing (event_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE held (
+    key TEXT PRIMARY KEY, kind TEXT NOT NULL, function_id TEXT NOT NULL, due_ms INTEGER NOT NULL,
+    value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE run_events (
+    event_id TEXT NOT NULL, run_id TEXT NOT NULL, PRIMARY KEY (event_id, run_id))
+    STRICT, WITHOUT ROWID;
+""",
 }
 
 
@@ -201,6 +209,15 @@ _APPLY: dict[type, Callable[[sqlite3.Connection, Any], object]] = {
         "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
         (w.event_id, w.external_id, w.name, w.event, w.received_ms),
     ),
+    model.PutRunEvent: lambda c, w: c.execute(
+        "INSERT INTO run_events VALUES (?, ?)", (w.event_id, w.run_id)
+    ),
+    model.PutHeld: lambda c, w: c.execute(
+        "INSERT INTO held VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
+        " due_ms = excluded.due_ms, value = excluded.value",
+        (w.held.key, w.held.kind, w.held.function_id, w.held.due_ms, w.held.value),
+    ),
+    model.DropHeld: lambda c, w: c.execute("DELETE FROM held WHERE key = ?", (w.key,)),
     model.PutOutgoing: lambda c, w: c.execute("INSERT INTO outgoing VALUES (?)", (w.event_id,)),
     model.DropOutgoing: lambda c, w: c.execute(
         "DELETE FROM outgoing WHERE event_id = ?", (w.event_id,)

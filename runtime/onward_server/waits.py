@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from onward.core.durations import parse_duration
+from onward.core.expressions import evaluable_expression
 from onward.core.ops import ORCHESTRATED, Opcode
 from onward.errors import ConfigurationError
 from onward_server.answers import WireOp, error_info, parse_instant
-from onward_server.expressions import parse_expression
 from onward_server.json_text import dumps, loads
 from onward_server.model import REPLACED, Holder, Invocation, Pending
 from onward_server.refusals import RunRefusedError, bad_response
@@ -75,7 +75,8 @@ def wakes(pending: Pending, event: Mapping[str, Any], first_event: str) -> bool:
         return False
     if not pending.condition:
         return True
-    return parse_expression(pending.condition)({"event": loads(first_event), "async": event})
+    scope = {"event": loads(first_event), "async": event}
+    return evaluable_expression(pending.condition).test(scope)
 
 
 def signal_of(pending: Pending) -> str:
@@ -108,7 +109,7 @@ def _condition(op: WireOp) -> str:
     condition = str(op.opts.get("if") or "")
     if condition:
         try:
-            parse_expression(condition)
+            evaluable_expression(condition)
         except ConfigurationError as error:
             raise RunRefusedError(
                 "InvalidExpression",

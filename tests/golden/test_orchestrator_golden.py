@@ -18,9 +18,8 @@ ELSEWHERE = {
     "checkpoint-refusals": "has no calls; test_checkpoints_are_refused_as_recorded",
     "events-and-rest-api": "its event intake and reads; test_event_intake_as_recorded",
     "signed-sync": "has no calls, and dev mode signs nothing",
-    "endpoint-all-sync": "durable endpoints, whose checkpoints are another API",
-    "endpoint-goes-async-on-sleep": "durable endpoints, whose checkpoints are another API",
-    "batch-events": "batching events is not something that the embedded orchestrator does",
+    "endpoint-all-sync": "has no calls; test_endpoints_golden.py",
+    "endpoint-goes-async-on-sleep": "its calls are requests again; test_endpoints_golden.py",
     "child": "played with invoke-child",
     "on-failure-failure": "played with on-failure",
 }
@@ -141,6 +140,8 @@ def registration(*recordings: Any) -> dict[str, Any]:
             function["cancel"] = [
                 {"event": "golden/cancel", "if": "async.data.id == event.data.id"}
             ]
+        if recording.name == "batch-events":
+            function["batchEvents"] = {"maxSize": 3, "timeout": "5s"}
         functions.append(function)
     return {"appName": "golden", "url": url, "functions": functions}
 
@@ -151,9 +152,12 @@ def triggers_of(recording: Any) -> list[dict[str, Any]]:
 
 
 async def send_the_event(replay: Replay) -> str:
-    event = replay.recordings[0].event
-    [event_id] = await replay.orchestrator.send([{"name": event["name"], "data": event["data"]}])
-    [run_id] = await replay.orchestrator.runs_of(event_id)
+    events = replay.recordings[0].calls[0].exchange.body["events"]
+    ids = await replay.orchestrator.send(
+        [{k: e[k] for k in ("name", "data", "ts")} for e in events]
+    )
+    started = {tuple(await replay.orchestrator.runs_of(event_id)) for event_id in ids}
+    [[run_id]] = started
     return run_id
 
 

@@ -57,19 +57,25 @@ async def test_a_run_starts_by_its_function(start: Start) -> None:
         await orchestrator.start_run("app-g", {})
 
 
+BIG = {"event": "shop/paid", "expression": "event.data.total > 100"}
+
+
 async def test_triggers_with_expressions_choose(start: Start) -> None:
     orchestrator = await start()
     function = Function(never)
     await orchestrator.register(
         registration(
-            {"id": "big", "triggers": [{"event": "paid", "expression": "event.data.total > 100"}]},
-            {"id": "all", "triggers": [{"event": "paid"}, {"event": "refunded"}]},
-            {"id": "star", "triggers": [{"event": "pa*"}]},
+            {
+                "id": "big",
+                "triggers": [BIG],
+            },
+            {"id": "all", "triggers": [{"event": "shop/paid"}, {"event": "shop/refunded"}]},
+            {"id": "star", "triggers": [{"event": "shop/*"}]},
         ),
         function,
     )
     small, big = await orchestrator.send(
-        [{"name": "paid", "data": {"total": 5}}, {"name": "paid", "data": {"total": 500}}]
+        [{"name": "shop/paid", "data": {"total": 5}}, {"name": "shop/paid", "data": {"total": 500}}]
     )
     started = []
     for event_id in (small, big):

@@ -449,6 +449,15 @@ def test_continuing_without_progress_ends() -> None:
     assert "without one new result" in machine.error
 
 
+def test_a_result_that_is_answered_again_and_again_ends() -> None:
+    machine = Machine(max_idle_continuations=3)
+    for _ in range(4):
+        machine.answer(report(run_op("a")))
+    assert not machine.run.over
+    machine.answer(report(run_op("a")))
+    assert "without one new result" in machine.error
+
+
 def test_a_run_that_outgrows_its_limits_fails_at_its_next_call() -> None:
     machine = Machine(max_steps=1)
     machine.answer(report(run_op("a")))
