@@ -99,7 +99,7 @@ _one_step("batch-events", "sum", lambda ctx: len(ctx.events))
 _one_step(
     "on-failure-failure",
     "clean-up",
-    lambda ctx: ctx.event.data["error"]["message"],
+    lambda ctx: ctx.failure.error.message,
     returns=False,
 )
 

@@ -96,10 +96,12 @@ class Bench:
         id_ = "golden-signed" if recorded == "golden-signed-signed" else "golden"
         app = App(id_, orchestrator=self.url)
         handler = code.in_async if driver == "async" else code.in_blocking
+        own, failed = recorded.removeprefix(f"{id_}-"), recorded.endswith("-failure")
         app.function(
-            recorded.removeprefix(f"{id_}-"),
+            own.removesuffix("-failure"),
             trigger=Event("golden/any"),
             checkpointing=code.checkpointing,
+            on_failure=handler if failed else None,
         )(handler)
         return app
 
