@@ -25,9 +25,9 @@ from onward.core.ids import RUN_COMPLETE_ID
 from onward.core.ops import Opcode
 from onward.protocol import headers as names
 from onward.protocol.endpoint import REQUEST_EVENT, decode_result
-from onward_server import events
 from onward_server.answers import BadOpsError, Raised, Reported, WireOp, error_info, parse_ops
 from onward_server.endpoint_invoker import SCHEME, is_endpoint
+from onward_server.events import Event
 from onward_server.identifiers import stable_uuid
 from onward_server.json_text import JsonError, dumps, loads
 from onward_server.model import (
@@ -205,7 +205,9 @@ class Endpoints:
         if runs.get(new.run_id) is None and not await orchestrator.exists(new.run_id):
             await self._register(new)
             now = runs.now()
-            event = events.make(REQUEST_EVENT, new.data, now.ulid(), new.ts or now.ms)
+            id_ = now.ulid()
+            value = {"data": new.data, "id": id_, "name": REQUEST_EVENT, "ts": new.ts or now.ms}
+            event = Event(id_, "", value)
             state = RunState(
                 run_id=new.run_id,
                 function_id=new.function_id,

@@ -32,6 +32,11 @@ DIFFERENCES = {
     "continuation": "at the deadline a DiscoveryRequest costs one call, the recorded plan two",
     "handover": "results that no checkpoint confirmed come with the next step's plan, which folds"
     " the concurrent calls that the recorded answer makes into one",
+    "endpoint.ip": "the recorded SDK tells a caller's address only from a proxy's headers",
+    "endpoint.fn": "ours names its endpoints; the recorded SDK left it to method and path",
+    "endpoint.lease": "asks an orchestrator that can to take the run over when nothing is heard",
+    "endpoint.version": "of the execution model; no server reads it in a result",
+    "endpoint.body": "the recorded SDK keeps no response that its handler made itself",
     "retries of a checkpoint": "how often it is sent again depends on the time there is",
     "206 for 200": "after planned steps the recorded SDK answers the result as a call without"
     " checkpointing would; ours with RunComplete whenever checkpointing is on",

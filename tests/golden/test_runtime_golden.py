@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from onward import App, BatchEvents, CancelOn, Event
+from tests.golden import endpoint_replay
 from tests.golden.differences import DIFFERENCES, Comparison
 from tests.golden.recordings import load, names
 from tests.golden.runtime_code import CODE
@@ -26,8 +27,7 @@ ELSEWHERE = {
     "signed-sync": "has no calls; test_registration_as_recorded",
     "checkpoint-refusals": "a bare client asks the server; tests of onward.core: what they mean",
     "events-and-rest-api": "a bare client asks the server",
-    "endpoint-all-sync": "durable endpoints are not part of the surface yet",
-    "endpoint-goes-async-on-sleep": "durable endpoints are not part of the surface yet",
+    **dict.fromkeys(endpoint_replay.NAMES, "test_endpoints_golden.py"),
     **{name: "a trap; test_runtime_traps.py" for name in names() if name.startswith("edge-")},
 }
 
@@ -60,13 +60,15 @@ def test_every_recording_is_played_or_left_out_for_a_reason() -> None:
     assert not set(PLAYED) & set(ELSEWHERE)
 
 
-def test_every_listed_difference_is_one(bench: Bench) -> None:
+def test_every_listed_difference_is_one(bench: Bench, loops: LoopThread) -> None:
     used: set[str] = set()
     for name in PLAYED:
         for entry in ENTRIES:
             used |= bench.compare(name, "async", entry).used
     for name in ("sync-and-introspection", "signed-sync"):
         used |= compare_registration(bench, name).used
+    for name in endpoint_replay.NAMES:
+        used |= endpoint_replay.compare(loops, name, "async").used
     assert used == set(DIFFERENCES)
 
 

@@ -121,7 +121,7 @@ class EndpointRun:
             ops = (carried, *ops)
         head = {
             "run_id": self.run_id,
-            "event": {**self.event, "ts": sent_ms},
+            "event": self.event,
             "ts": sent_ms,
             "request_version": int(headers.EXECUTION_VERSION),
             "retries": self.retries,
