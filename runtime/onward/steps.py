@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from onward.execution.steps import StepMaker
     from onward.outbound import Events
     from onward.triggers import Event
+
+    class StepOptions(TypedDict, total=False):
+        """The options of each step of a `map`, as those of `run`."""
+
+        timeout: Duration | None
+        expected: Duration | None
+        barrier: bool
+        retry_in_place: int
 
     AsyncHandler: TypeAlias = Callable[[Context], Awaitable["_T"]]
     BlockingHandler: TypeAlias = Callable[[BlockingContext], "_T"]
@@ -118,18 +126,35 @@ class Steps(_Steps):
         """
         return _ids(await self._driver.step(self._make.send_event(id, events)))
 
+    @overload
+    async def map(
+        self,
+        id: str,
+        items: Iterable[_I],
+        body: Callable[[_I], Awaitable[_T]],
+        *,
+        concurrency: int = 10,
+        **options: Unpack[StepOptions],
+    ) -> list[_T]: ...
+    @overload
+    async def map(
+        self,
+        id: str,
+        items: Iterable[_I],
+        body: Callable[[_I], _T],
+        *,
+        concurrency: int = 10,
+        **options: Unpack[StepOptions],
+    ) -> list[_T]: ...
     async def map(
         self,
         id: str,  # noqa: A002
         items: Iterable[_I],
-        body: Callable[[_I], Awaitable[_T]] | Callable[[_I], _T],
+        body: Callable[[_I], Any],
         *,
         concurrency: int = 10,
-        timeout: Duration | None = None,  # noqa: ASYNC109 - of each step
-        expected: Duration | None = None,
-        barrier: bool = False,
-        retry_in_place: int = 0,
-    ) -> list[_T]:
+        **options: Unpack[StepOptions],
+    ) -> list[Any]:
         """Run `body(item)` for each of `items`, each as a step of its own; their results in order.
 
         Args:
@@ -137,20 +162,12 @@ class Steps(_Steps):
             items: As many as there are, in an order that is the same in every replay.
             body: An async or a blocking callable that takes one item.
             concurrency: How many of the steps are open at a time, at least 1.
-            timeout: As in `run`, for each step; so are the others.
-            expected: As in `run`.
-            barrier: As in `run`.
-            retry_in_place: As in `run`.
+            **options: `timeout`, `expected`, `barrier` and `retry_in_place` of each step, as in
+                `run`.
 
         All steps end, whatever becomes of one; then the error of the first item that failed is
         raised. Raises what `run` raises, and StepUsageError for a bad `concurrency`.
         """
-        options = {
-            "timeout": timeout,
-            "expected": expected,
-            "barrier": barrier,
-            "retry_in_place": retry_in_place,
-        }
         plan = self._make.map(id, items, body, concurrency, options)
         return list(await self._driver.map(plan))
 
@@ -339,25 +356,36 @@ class BlockingSteps(_Steps):
         """
         return list(self._driver.gather(branches))
 
+    @overload
+    def map(
+        self,
+        id: str,
+        items: Iterable[_I],
+        body: Callable[[_I], Awaitable[_T]],
+        *,
+        concurrency: int = 10,
+        **options: Unpack[StepOptions],
+    ) -> list[_T]: ...
+    @overload
+    def map(
+        self,
+        id: str,
+        items: Iterable[_I],
+        body: Callable[[_I], _T],
+        *,
+        concurrency: int = 10,
+        **options: Unpack[StepOptions],
+    ) -> list[_T]: ...
     def map(
         self,
         id: str,  # noqa: A002
         items: Iterable[_I],
-        body: Callable[[_I], Awaitable[_T]] | Callable[[_I], _T],
+        body: Callable[[_I], Any],
         *,
         concurrency: int = 10,
-        timeout: Duration | None = None,
-        expected: Duration | None = None,
-        barrier: bool = False,
-        retry_in_place: int = 0,
-    ) -> list[_T]:
+        **options: Unpack[StepOptions],
+    ) -> list[Any]:
         """Run `body(item)` for each of `items` as a step of its own, as `Steps.map` does."""
-        options = {
-            "timeout": timeout,
-            "expected": expected,
-            "barrier": barrier,
-            "retry_in_place": retry_in_place,
-        }
         plan = self._make.map(id, items, body, concurrency, options)
         return list(self._driver.map(plan))
 

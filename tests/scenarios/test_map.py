@@ -183,6 +183,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "items": ({"items": 5}, "StepUsageError", "instead of items"),
     "body": ({"body": 5}, "StepUsageError", "cannot be called"),
     "timeout": ({"timeout": "soon"}, "DurationError", "'each'"),
+    "option": ({"timout": "1s"}, "StepUsageError", "'timout', which is no step's option"),
     "id": ({"id": 5}, "StepUsageError", "not a step id"),
 }
 

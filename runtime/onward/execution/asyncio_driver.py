@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context as Variables
-from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from onward.core.response import Response
 from onward.execution.on_worker import on_worker
 from onward.execution.session import Execution, Hung, Session
 from onward.execution.steps import MapPlan, MapResults, StepMaker, Ticket
+from onward.execution.task_owners import owner_of_tasks, track_tasks
 from onward.execution.workers import BodyCut, Interruptible, workers
 
 #: How many turns of a busy loop user code gets before it counts as idle.
@@ -30,8 +30,6 @@ AT_ONCE = 64
 
 #: How many blocking bodies of one function run at a time; more wait for a thread.
 BLOCKING_BODIES = 64
-
-_owner: ContextVar[AsyncDriver | None] = ContextVar("onward_driver", default=None)
 
 
 class AsyncDriver(Session):
@@ -59,8 +57,8 @@ class AsyncDriver(Session):
 
     async def run(self) -> Response:
         """Drive the function to its response. Raises Hung."""
-        _track_tasks(self._loop)
-        owner = _owner.set(self)
+        track_tasks(self._loop)
+        owner = owner_of_tasks.set(self)
         try:
             context = Context(
                 self,
@@ -70,11 +68,11 @@ class AsyncDriver(Session):
             )
             coroutine = self._begun(context)
             variables = self.function_variables()
-            variables.run(_owner.set, self)
+            variables.run(owner_of_tasks.set, self)
             self._main = self._task(coroutine, variables)
             self._tasks.add(self._main)
         finally:
-            _owner.reset(owner)
+            owner_of_tasks.reset(owner)
         self._main.add_done_callback(self._on_main_done)
         with self.lock:
             self.rearm()
@@ -252,7 +250,7 @@ class AsyncDriver(Session):
             return {
                 task
                 for task in asyncio.all_tasks(self._loop)
-                if task.get_context().get(_owner) is self
+                if task.get_context().get(owner_of_tasks) is self
             }
         return {task for task in self._tasks if not task.done()}
 
@@ -300,7 +298,7 @@ class AsyncDriver(Session):
     def _start(self, call: StepCall) -> None:
         ticket: Ticket = call.token
         assert ticket.variables is not None  # noqa: S101 - set with every body
-        ticket.variables.run(_owner.set, None)  # tasks that a body makes are its own
+        ticket.variables.run(owner_of_tasks.set, None)  # tasks that a body makes are its own
         if is_async(ticket.body):
             self._run_async(call, self._await_body(call, partial(self._call_body, call)))
         elif self._blocking < BLOCKING_BODIES:
@@ -478,24 +476,3 @@ class AsyncDriver(Session):
         if pending:
             _, pending = await asyncio.wait(pending, timeout=max(0.0, until - time.monotonic()))
         return pending
-
-
-def _track_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Before Python 3.12 a task does not tell its context: note whose it is when it is made."""
-    if sys.version_info >= (3, 12) or getattr(loop, "_onward_tracks", False):
-        return
-    previous = loop.get_task_factory()
-
-    def factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
-        if previous is None:
-            task: Any = asyncio.Task(coro, loop=loop, **options)
-        else:
-            task = previous(loop, coro, **options)
-        context = options.get("context")
-        owner = context.get(_owner) if context is not None else _owner.get()
-        if owner is not None:
-            owner.adopt(task)
-        return task
-
-    loop.set_task_factory(factory)
-    loop._onward_tracks = True  # type: ignore[attr-defined]  # noqa: SLF001 - once a loop

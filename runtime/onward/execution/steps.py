@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from onward.execution.hooks import CallHooks
     from onward.execution.waits import Awaited
 
+_RUN_OPTIONS = {"timeout": None, "expected": None, "barrier": False, "retry_in_place": 0}
+
 #: The step whose body runs here: its user id, its run, and its wire id.
 current_step: ContextVar[tuple[str, str, str] | None] = ContextVar("onward_step", default=None)
 
@@ -181,6 +183,11 @@ class StepMaker:
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             msg = f"concurrency of map {id_!r} is {concurrency!r}. Write how many steps, from 1."
             raise StepUsageError(msg)
+        unknown = options.keys() - _RUN_OPTIONS
+        if unknown:
+            msg = f"The map {id_!r} got {', '.join(map(repr, unknown))}, which is no step's option."
+            raise StepUsageError(msg)
+        options = {**_RUN_OPTIONS, **options}
         self.run(id_, body, (), {}, options)  # what is wrong with all steps is said at once
         if not isinstance(items, Iterable):
             msg = f"The map {id_!r} got {items!r} instead of items. Pass a list, or what has items."
