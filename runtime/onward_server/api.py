@@ -16,6 +16,7 @@ from onward.errors import ConfigurationError, OnwardError
 from onward.protocol import headers as names
 from onward_server import queries
 from onward_server.answers import BadOpsError, parse_ops
+from onward_server.cancellations import CancellationApi
 from onward_server.endpoints import EndpointApi
 from onward_server.events import BadEventError
 from onward_server.identifiers import stable_uuid
@@ -371,6 +372,7 @@ def make_api(orchestrator: Orchestrator) -> ASGIApp:
         ("POST", "/v1/signals", api.post_signal),
         ("GET", "/health", api.health),
         *EndpointApi(orchestrator, api.read).routes(),
+        *CancellationApi(orchestrator, api.read).routes(),
     ]
     router = Starlette(
         routes=[Route(path, _guarded(handler), methods=[verb]) for verb, path, handler in table]
