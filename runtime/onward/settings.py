@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from onward.errors import ConfigurationError
 from onward.protocol import headers
@@ -70,9 +70,9 @@ class Settings:
     api_url: str
     events_url: str
     dev: bool
-    signing_key: str | None = None
-    signing_key_fallback: str | None = None
-    event_key: str | None = None
+    signing_key: str | None = field(default=None, repr=False)
+    signing_key_fallback: str | None = field(default=None, repr=False)
+    event_key: str | None = field(default=None, repr=False)
     env: str | None = None
     serve_origin: str | None = None
     serve_path: str | None = None

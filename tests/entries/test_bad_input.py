@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 
-from onward import asgi as asgi_module
 from onward import serving
 from tests.entries.app import small_app
 from tests.support.checkpoint_api import CheckpointApi
 from tests.support.entries import (
     PATH,
-    AsgiEntry,
     Entry,
     HttpEntry,
     LambdaEntry,
@@ -51,13 +49,9 @@ def test_an_unknown_function_or_app(entry: Entry, name: str) -> None:
         ("?fnId=shop-sell&stepId=", "stepId"),
     ],
 )
-@pytest.mark.parametrize("server", ["asgi", "wsgi"])
-def test_no_function_is_named(
-    server: str, query: str, missing: str, request: pytest.FixtureRequest
-) -> None:
+def test_no_function_is_named(http: HttpEntry, query: str, missing: str) -> None:
     ran: list[str] = []
-    entry: HttpEntry = request.getfixturevalue(server)
-    answer = entry.http(small_app(ran), "POST", PATH + query, json.dumps(call_request()).encode())
+    answer = http.http(small_app(ran), "POST", PATH + query, json.dumps(call_request()).encode())
     assert (answer.status, answer.headers["x-inngest-no-retry"]) == (400, "true")
     assert answer.body["name"] == "MalformedCallRequestError"
     assert f"lacks {missing}. Nothing was run." in answer.body["message"]
@@ -72,10 +66,10 @@ def test_a_direct_invocation_that_names_no_function() -> None:
 
 
 @pytest.mark.parametrize("query", ["fnId=%FF%00", "fnId=shop-sell%0d%0a", "fnId=a&fnId=b"])
-def test_a_query_of_nonsense(asgi: AsgiEntry, query: str) -> None:
+def test_a_query_of_nonsense(http: HttpEntry, query: str) -> None:
     ran: list[str] = []
     body = json.dumps(call_request()).encode()
-    answer = asgi.http(small_app(ran), "POST", f"{PATH}?{query}&stepId=step", body)
+    answer = http.http(small_app(ran), "POST", f"{PATH}?{query}&stepId=step", body)
     assert (answer.status, answer.body["name"]) == (500, "UnknownFunctionError")
     assert ran == []
 
@@ -223,37 +217,38 @@ NOT_JSON = {
 
 
 @pytest.mark.parametrize("kind", NOT_JSON)
-def test_a_body_that_is_not_json(asgi: AsgiEntry, kind: str) -> None:
+def test_a_body_that_is_not_json(http: HttpEntry, kind: str) -> None:
     ran: list[str] = []
     body = NOT_JSON[kind]
-    answer = asgi.http(small_app(ran), "POST", f"{PATH}?fnId=shop-sell&stepId=step", body)
+    answer = http.http(small_app(ran), "POST", f"{PATH}?fnId=shop-sell&stepId=step", body)
     assert (answer.status, answer.body["name"]) == (500, "MalformedCallRequestError")
     assert f"its body of {len(body):,} bytes is not JSON" in answer.body["message"]
     assert ran == []
 
 
-def test_a_body_over_the_limit(asgi: AsgiEntry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_over_the_limit(http: HttpEntry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "BODY_LIMIT", 100_000)
     ran: list[str] = []
     request = call_request({"x": {"data": "x" * 100_000}})
-    answer = asgi.call(small_app(ran), request)
+    answer = http.call(small_app(ran), request)
     assert answer.status == 400
     assert answer.headers["x-inngest-no-retry"] == "true"
     assert "over 100,000 bytes. Nothing was run." in answer.body["message"]
     assert ran == []
     # One that is not over it is served.
-    answer = asgi.call(small_app(ran), call_request({"x": {"data": "x" * 90_000}}))
+    answer = http.call(small_app(ran), call_request({"x": {"data": "x" * 90_000}}))
     assert answer.ops[-1]["op"] == "RunComplete"
 
 
-def test_a_caller_that_hangs_up_before_its_request_is_complete(asgi: AsgiEntry) -> None:
+def test_a_caller_that_hangs_up_before_its_request_is_complete(http: HttpEntry) -> None:
     ran: list[str] = []
-    asgi.server.serves = asgi_module.serve(small_app(ran))
-    with socket.create_connection(("127.0.0.1", asgi.server.port), timeout=30) as connection:
-        head = f"POST {PATH}?fnId=shop-sell HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n"
+    http.server.serves = http.serve(small_app(ran))
+    with socket.create_connection(("127.0.0.1", http.server.port or 0), timeout=30) as connection:
+        head = f"POST {PATH}?fnId=shop-sell&stepId=step HTTP/1.1\r\nhost: a\r\n"
+        head += "content-length: 1000\r\n\r\n"
         connection.sendall(head.encode() + b'{"ctx": {')
     # The server goes on serving.
-    assert asgi.call(small_app(ran), call_request()).ops[-1]["op"] == "RunComplete"
+    assert http.call(small_app(ran), call_request()).ops[-1]["op"] == "RunComplete"
     assert ran == ["charge"]
 
 

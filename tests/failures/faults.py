@@ -41,7 +41,6 @@ REFUSALS = {
     "400": Reply(400, '{"error": "cannot checkpoint async steps"}'),
     "401": Reply(401),
     "403": Reply(403),
-    "404": Reply(404),
     "422": Reply(422),
     "redirected": Reply(307),
 }

@@ -33,6 +33,7 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: Any
+    text: bytes = b""
 
     @property
     def ops(self) -> list[dict[str, Any]]:
@@ -230,7 +231,7 @@ class HttpEntry:
         finally:
             connection.close()
         fields = {name.lower(): value for name, value in answer.getheaders()}
-        return Answer(answer.status, fields, json.loads(text) if text else None)
+        return Answer(answer.status, fields, json.loads(text) if text else None, text)
 
 
 class AsgiEntry(HttpEntry):

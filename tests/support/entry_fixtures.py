@@ -136,6 +136,13 @@ def entry(request: pytest.FixtureRequest) -> Entry:
     return found
 
 
+@pytest.fixture(params=["asgi", "wsgi"])
+def http(request: pytest.FixtureRequest) -> HttpEntry:
+    """Both entries that speak HTTP, one after the other."""
+    found: HttpEntry = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture(params=["async", "blocking"])
 def driver(request: pytest.FixtureRequest) -> str:
     """Both drivers, one after the other."""

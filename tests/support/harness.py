@@ -1,8 +1,8 @@
 """Runs functions to their end against the real embedded orchestrator, over any entry.
 
-The orchestrator, uvicorn and a WSGI server have threads of their own; the Lambda handler runs on the
-main thread as it does on Lambda. Whatever the runtime sends is checked as it comes in, and that
-nothing is left behind when a run has ended.
+The orchestrator, uvicorn and a WSGI server have threads of their own; the Lambda handler runs on
+the main thread as it does on Lambda. Whatever the runtime sends is checked as it comes in, and
+that nothing is left behind when a run has ended.
 """
 
 from __future__ import annotations

@@ -143,7 +143,10 @@ def fetched(app: App, call: CallRequest) -> CallRequest:
         return call
     from onward.transport.http import fetch_journal
 
-    steps, events = fetch_journal(app.settings.api_url, call.run_id, app.keys())
+    settings = app.settings
+    steps, events = fetch_journal(
+        settings.api_url, call.run_id, app.keys(), headers=settings.outgoing()
+    )
     journal = decode_journal(steps, list(call.stack) or None)
     decoded = decode_events(events)
     return replace(call, journal=journal, events=decoded, event=decoded[0] if decoded else {})

@@ -1,8 +1,9 @@
 """Requests other than checkpoints, by httpx: trimmed journals, events, runs, registration.
 
 What is asked, and what follows from an answer, is decided by plans: generators that yield an `Ask`
-`Pause` or `Work` and are sent a `Reply`. `perform` carries one out on this thread. `perform_async` does
-so for an event loop: the requests are made on threads of Onward's, so nothing is bound to a loop.
+and are sent its `Reply`, or yield a `Pause` or `Work`. `perform` carries one out on this thread.
+`perform_async` does so for an event loop: what blocks is done on threads of Onward's, so nothing is
+bound to a loop.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from onward.errors import JournalFetchError, OnwardError, OrchestratorUnavailableError
 from onward.transport.channel import Keys, is_loopback
@@ -324,14 +325,18 @@ def request(
 
 
 def fetch_journal(
-    base_url: str, run_id: str, keys: Keys | None = None
+    base_url: str,
+    run_id: str,
+    keys: Keys | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
 ) -> tuple[Mapping[str, Any], list[Any]]:
     """Steps and events of a run whose call request was too large to carry them.
 
     Raises JournalFetchError (SDK specification, 4.4.2).
     """
-    path = f"/v0/runs/{run_id}"
-    ask = Ask(base_url, "GET", path, keys=keys)
+    path = f"/v0/runs/{quote(run_id, safe='')}"
+    ask = Ask(base_url, "GET", path, headers=headers or {}, keys=keys)
     try:
         steps, events = (
             perform(answered(replace(ask, path=f"{path}/{part}"), tries=JOURNAL_TRIES))
