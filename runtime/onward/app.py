@@ -338,10 +338,10 @@ class App:
         started_after: datetime | None = None,
         if_: str | None = None,
     ) -> str:
-        """Cancel all runs of `function`, given by its id, that started in a time; returns an id.
+        """Cancel all runs of `function` that started in a time; returns the cancellation's id.
 
         Args:
-            function: The id of one of this app's functions.
+            function: The id of a function of this app, also where only another process has it.
             started_before: An aware datetime, not in the future. Default: now.
             started_after: An aware datetime. Default: the beginning.
             if_: A CEL expression over `event`, such as `"event.data.tenant == 'acme'"`.

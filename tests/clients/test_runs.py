@@ -13,6 +13,7 @@ from onward import (
     App,
     BlockingCallError,
     ConfigurationError,
+    OnwardError,
     ResultError,
     Run,
     RunCancelledError,
@@ -162,8 +163,10 @@ async def test_blocking_calls_name_their_twins(service: Service) -> None:
 
 
 def test_bulk_cancellation_names_what_is_wrong(service: Service) -> None:
-    with pytest.raises(ConfigurationError, match=r"has no function 'mystery'.*double, empty"):
+    with pytest.raises(OnwardError, match=r"answered 404: .*function not found"):
         service.app.cancel_runs("mystery")
+    with pytest.raises(ConfigurationError, match="7 is no function's id"):
+        service.app.cancel_runs(7)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"started_after is .* Give an aware datetime"):
         service.app.cancel_runs("double", started_after=datetime(2026, 1, 1))  # noqa: DTZ001
     with pytest.raises(ConfigurationError, match="None is no event's id"):
@@ -171,8 +174,11 @@ def test_bulk_cancellation_names_what_is_wrong(service: Service) -> None:
 
 
 def test_bulk_cancellation(service: Service) -> None:
-    first, second = started(service, "shop/sleeps"), started(service, "shop/waits")
-    service.app.cancel_runs("sleeps", started_before=datetime.now(UTC))
+    first, second = started(service, "shop/sleeps", n=1), started(service, "shop/waits")
+    sender = App("shop", orchestrator=service.app.orchestrator, dev=True)  # it has no functions
+    assert sender.cancel_runs("sleeps", started_before=datetime.now(UTC), if_="event.data.n == 2")
+    assert first.status() == "Running"
+    assert sender.cancel_runs("sleeps", started_before=datetime.now(UTC), if_="event.data.n == 1")
     with pytest.raises(RunCancelledError):
         first.result("30s")
     service.gate.set()
