@@ -290,6 +290,6 @@ _EXAMPLES = {"Event": "'order/paid'", "Cron": "'0 9 * * MON'", "CancelOn": "'ord
 
 
 def _wire(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [item.to_wire() for item in value]
-    return value if isinstance(value, str) else value.to_wire()
+    if isinstance(value, str):
+        return value
+    return value.to_wire() if hasattr(value, "to_wire") else [item.to_wire() for item in value]

@@ -144,6 +144,28 @@ def test_the_package_alone_brings_nothing_but_typing() -> None:
     assert _imported("import onward") - alone == {"onward"}
 
 
+@pytest.mark.parametrize(
+    ("trigger", "more"),
+    [
+        ("onward.Event('a', if_='event.data.n > 1')", "expressions cel_syntax cel_tokens"),
+        ("onward.Cron('0 9 * * MON')", "cron"),
+    ],
+)
+def test_what_a_trigger_needs_is_loaded_with_it(trigger: str, more: str) -> None:
+    plain, code = ASYNC_HANDLER, ASYNC_HANDLER.replace('onward.Event("order/paid")', trigger)
+    assert code != plain
+    own = {name for name in _imported(code) - _imported(plain) if name.startswith("onward")}
+    assert own == {f"onward.core.{name}" for name in more.split()}
+
+
+def test_flow_control_is_loaded_by_who_uses_it() -> None:
+    code = ASYNC_HANDLER.replace(
+        'trigger=onward.Event("order/paid")',
+        'trigger=onward.Event("order/paid"), throttle=onward.Throttle(1, "1m")',
+    )
+    assert _imported(code) - _imported(ASYNC_HANDLER) == {"onward.flow"}
+
+
 @pytest.mark.parametrize("code", [ASYNC_HANDLER, BLOCKING_HANDLER], ids=["async", "blocking"])
 def test_building_a_handler_imports_a_fixed_set(code: str) -> None:
     modules = _imported(code)
