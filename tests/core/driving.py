@@ -13,7 +13,7 @@ from onward.core.deadline import NO_DEADLINE, Deadline, Durations
 from onward.core.ids import NO_TARGET, hash_step
 from onward.core.invocation import Invocation
 from onward.core.journal import Journal, Memo
-from onward.core.ops import ErrorInfo, Opcode
+from onward.core.ops import ORCHESTRATED, ErrorInfo, Opcode
 from onward.core.response import Response
 from onward.core.retry import Verdict
 from onward.core.situation import Situation
@@ -199,8 +199,7 @@ _OF_STEPS = {
     Opcode.STEP_ERROR,
     Opcode.STEP_FAILED,
     Opcode.STEP_PLANNED,
-    Opcode.SLEEP,
-    Opcode.WAIT_FOR_EVENT,
+    *ORCHESTRATED,
 }
 
 Ending = Callable[[Driven, StepCall], object]

@@ -105,7 +105,7 @@ def test_eager_again_when_nothing_orchestrated_is_open() -> None:
 def test_every_orchestrated_op_is_answered_in_race_mode(code: Opcode, name: str) -> None:
     it = Driven()
     it.call("x", code, opts={"a": 1})
-    (op,) = it.answers(name).ops
+    (op,) = it.answers((name, "x")).ops
     assert op.opts == {"a": 1, **RACE}
 
 
@@ -381,3 +381,17 @@ def test_a_large_window_of_results_is_flushed_before_a_sleep() -> None:
     it.sleep("nap", 1)
     it.confirms(*(f"s{n}" for n in range(20)))
     it.answers(("Sleep", "nap"))
+
+
+def test_what_one_response_cannot_carry_is_planned_when_something_is_resolved() -> None:
+    calls = [("a", 2_000_000), ("b", 2_000_000), ("c", 1_000_000), ("d", 1)]
+    it = Driven()
+    for name, size in calls:
+        it.call(name, Opcode.INVOKE_FUNCTION, branch=name, size=size)
+    kind = "InvokeFunction"
+    it.answers((kind, "a"), (kind, "c"))
+    it = Driven([memo("a")])
+    for name, size in calls:
+        it.call(name, Opcode.INVOKE_FUNCTION, branch=name, size=size)
+    it.delivers(it.core._calls[hash_step("a", 0)])
+    it.answers((kind, "b"), (kind, "c"))

@@ -237,12 +237,43 @@ def test_what_the_invoked_function_sees(world: World) -> None:
     assert world.run().result == ["inngest/function.invoked", None, False]
 
 
+def test_data_that_do_not_fit_into_one_response_go_one_after_the_other(world: World) -> None:
+    """Each is far below the limit, all of them are not."""
+    large = "x" * 1_400_000
+
+    async def size_async(ctx: Context) -> int:
+        return len(ctx.event.data["text"])
+
+    def size_blocking(ctx: BlockingContext) -> int:
+        return len(ctx.event.data["text"])
+
+    async def in_async(ctx: Context) -> Any:
+        return await asyncio.gather(
+            *(ctx.step.invoke(f"call-{n}", size_async, data={"text": large}) for n in range(4))
+        )
+
+    def in_blocking(ctx: BlockingContext) -> Any:
+        return ctx.step.gather(
+            *(
+                lambda n=n: ctx.step.invoke(f"call-{n}", size_blocking, data={"text": large})
+                for n in range(4)
+            )
+        )
+
+    app = world.define(in_async, in_blocking)
+    child(app, world, size_async, size_blocking)
+    run = world.run()
+    assert run.result == [len(large)] * 4
+    assert max(len(invocation.answer.body) for invocation in run.invocations) < 3_000_000
+
+
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "no function": ({"function": 5}, "StepUsageError", "no handler of app 'scenarios'"),
     "no handler": ({"function": same}, "StepUsageError", "no handler of app 'scenarios'"),
     "two functions": ({"function": failing}, "StepUsageError", "'first' and 'second'"),
     "data that are no object": ({"data": [1]}, "StepUsageError", "named fields"),
     "data that are no JSON": ({"data": {"at": object()}}, "ResultError", "data of invoke 'call'"),
+    "data that are too large": ({"data": {"x": "x" * 3_000_000}}, "EventError", "3,000,008 bytes"),
     "timeout": ({"timeout": "soon"}, "DurationError", "'call'"),
 }
 

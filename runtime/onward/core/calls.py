@@ -35,16 +35,18 @@ class StepCall:
     """One call of a step.
 
     `name` is the op's own on the wire: None for the user's id, empty for none. `callable_key`
-    groups bodies whose durations predict each other. `expected` and `timeout` are in seconds;
-    `tries` counts failures in place, `overdue`: the body could not be stopped at its timeout.
-    `started_at`, `not_before` (of an in-place retry) and `wakes_at` (of a relative sleep) are
-    instants on the driver's monotonic clock. `token` is the driver's own.
+    groups bodies whose durations predict each other. `size` is that of `opts` in bytes, where they
+    may be large. `expected` and `timeout` are in seconds; `tries` counts failures in place,
+    `overdue`: the body could not be stopped at its timeout. `started_at`, `not_before` (of an
+    in-place retry) and `wakes_at` (of a relative sleep) are instants on the driver's monotonic
+    clock. `token` is the driver's own.
     """
 
     code: Opcode
     user_id: str
     name: str | None = None
     opts: dict[str, Any] = field(default_factory=dict)
+    size: int = 0
     branch: Hashable = None
     callable_key: Hashable = None
     expected: float | None = None

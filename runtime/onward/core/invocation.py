@@ -351,8 +351,9 @@ class Invocation(Record):
         return self._at.plan_always or (parallel and several)
 
     def _plan(self, now: float) -> Action | None:
-        calls = sorted({**self._open, **self._failed}.items())
-        return self._answer(answers.plan([planning.planned(call, now) for _, call in calls]))
+        calls = (call for _, call in sorted({**self._open, **self._failed}.items()))
+        together = planning.that_go_together(calls)
+        return self._answer(answers.plan([planning.planned(call, now) for call in together]))
 
     def _target(self, now: float, busy: Callable[[], bool]) -> Action | None:
         """A targeted call: run that step, whatever else is open."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from onward.core import response as answers
 from onward.core.calls import StepCall
@@ -26,6 +26,20 @@ def planned(call: StepCall, now: float) -> Op:
         left = max(0, round((call.wakes_at - now) * 1000))
         opts["duration"] = call.name = f"{left}ms"
     return call.op_of(call.code, opts=opts)
+
+
+def that_go_together(calls: Iterable[StepCall]) -> list[StepCall]:
+    """Those of `calls`, in order, whose ops one response can carry; the rest is planned later.
+
+    Each op that is resolved makes a call of its own, in which what is still open is planned.
+    """
+    room = RESPONSE_LIMIT
+    together: list[StepCall] = []
+    for call in calls:
+        if call.size <= room:
+            room -= call.size
+            together.append(call)
+    return together
 
 
 def again(call: StepCall | None, memo: Memo) -> answers.Response:

@@ -222,7 +222,7 @@ class StepMaker:
     def invoke(
         self, id_: str, function: object, data: object, timeout: object, type_: Any
     ) -> StepCall:
-        """A call of `ctx.step.invoke`. Raises DurationError, ResultError, StepUsageError."""
+        """A call of `ctx.step.invoke`. Raises what `waits.invocation` does."""
         from onward.execution.waits import invocation
 
         return self._awaited(
@@ -232,7 +232,7 @@ class StepMaker:
     def _awaited(self, id_: str, what: Awaited) -> StepCall:
         ticket = Ticket(codec=what.codec)
         ticket.codec.prepare(f"step {id_!r}")
-        return self._call(what.code, id_, ticket, name=what.name, opts=what.opts)
+        return self._call(what.code, id_, ticket, name=what.name, opts=what.opts, size=what.size)
 
     def send_event(self, id_: str, events: object) -> StepCall:
         """A call of `ctx.step.send_event`. Raises StepUsageError."""

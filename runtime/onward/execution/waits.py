@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from onward.context import InboundEvent, InboundSignal
 from onward.core.durations import format_duration, parse_duration
 from onward.core.ops import Opcode
+from onward.core.planning import RESPONSE_LIMIT
 from onward.core.values import PLAIN, Codec, codec_for, codec_of
-from onward.errors import StepUsageError
+from onward.errors import EventError, StepUsageError
 from onward.triggers import Event
 
 if TYPE_CHECKING:
@@ -24,12 +25,13 @@ _CONFLICTS = ("fail", "replace")
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
-    """What a call needs besides its id. `name` is the op's own name on the wire."""
+    """What a call needs besides its id. `name` is the op's own on the wire; see `StepCall`."""
 
     code: Opcode
     name: str
     opts: dict[str, Any]
     codec: Codec
+    size: int = 0
 
 
 class EventCodec(Codec):
@@ -128,17 +130,18 @@ def invocation(
 ) -> Awaited:
     """An invoked function (SDK specification, 5.3.4).
 
-    Raises DurationError, ResultError, StepUsageError.
+    Raises DurationError, EventError, ResultError, StepUsageError.
     """
     composite, known = _target(app, id_, function)
-    opts: dict[str, Any] = {"payload": {"data": _payload(data, id_)}, "function_id": composite}
+    payload, size = _payload(data, id_)
+    opts: dict[str, Any] = {"payload": {"data": payload}, "function_id": composite}
     if timeout is not None:
         opts["timeout"] = _timeout(timeout, "invoke", id_)
     if type_ is not None:
         codec = _codec(type_)
     else:
         codec = codec_of(known.handler) if known is not None else PLAIN
-    return Awaited(Opcode.INVOKE_FUNCTION, "", opts, codec)
+    return Awaited(Opcode.INVOKE_FUNCTION, "", opts, codec, size)
 
 
 def _timeout(value: object, what: str, id_: str) -> str:
@@ -181,13 +184,16 @@ def _target(app: App, id_: str, function: object) -> tuple[str, Function | None]
     raise StepUsageError(f"invoke {id_!r} got {function!r}, {problem}.")
 
 
-def _payload(data: object, id_: str) -> dict[str, Any]:
-    """The data of the event that the invoked function gets. Servers take nothing but an object."""
+def _payload(data: object, id_: str) -> tuple[dict[str, Any], int]:
+    """The data of the event that the invoked function gets, and their size in bytes.
+
+    Servers take nothing but an object.
+    """
     from json import loads
 
     if data is None:
-        return {}
-    where = f"the data of invoke {id_!r}"
+        return {}, 0
+    where = f"The data of invoke {id_!r}"
     if isinstance(data, Mapping):
         text, _ = PLAIN.settle(dict(data), where)
     else:
@@ -198,4 +204,9 @@ def _payload(data: object, id_: str) -> dict[str, Any]:
             f"{where} is {type(data).__name__}, and an event's data have named fields. Pass a"
             f" mapping, such as data={{'value': …}}."
         )
-    return value
+    if len(text) > RESPONSE_LIMIT:
+        raise EventError(
+            f"{where} is {len(text):,} bytes, over the limit of {RESPONSE_LIMIT:,}. Nothing was"
+            " invoked. Store it elsewhere and pass where it is, or let the function read it itself."
+        )
+    return value, len(text)
