@@ -1,0 +1,7 @@
+"""Importing this package fills the catalogue."""
+
+from __future__ import annotations
+
+from tests.sdks.scenarios import branches, configured, errors, events, invoking, steps
+
+__all__ = ["branches", "configured", "errors", "events", "invoking", "steps"]
