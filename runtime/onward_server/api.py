@@ -190,6 +190,8 @@ class Api:
             "sync_id": stable_uuid("sync", dumps(body)),
             "app_id": done.app_id,
         }
+        if done.notices:
+            answer["notices"] = list(done.notices)
         return respond(200, answer, _TEXT)
 
     # Runs

@@ -22,6 +22,7 @@ from onward_server.invokers import InvokeError, Invoker, invoke
 from onward_server.model import Effects, Job
 from onward_server.run_state import Refused
 from onward_server.settings import Settings
+from onward_server.slots import Slot, Slots
 from onward_server.store import StoreError
 
 _STORE_RETRY_S = 1.0
@@ -41,10 +42,13 @@ class Call:
     generation: int
     journal: int
     rendered: RenderedCall
+    slots: tuple[Slot, ...] = ()
 
     @classmethod
-    def of(cls, run_id: str, job: Job, rendered: RenderedCall) -> Call:
-        """The dispatch of `job` as it stands."""
+    def of(
+        cls, run_id: str, job: Job, rendered: RenderedCall, slots: tuple[Slot, ...] = ()
+    ) -> Call:
+        """The dispatch of `job` as it stands; `slots` it needs to be made."""
         return cls(
             run_id,
             job.id,
@@ -53,23 +57,34 @@ class Call:
             job.generation,
             job.steps_at_dispatch,
             rendered,
+            slots,
         )
 
 
 class Dispatcher:
-    """Makes calls concurrently, as far as each invoker allows, and delivers their outcomes."""
+    """Makes calls concurrently, as far as their slots and each invoker allow.
+
+    Their outcomes go to `deliver`. `wanted` is asked right before each call, which may have waited.
+    """
 
     def __init__(
-        self, settings: Settings, clock: Clock, tracer: trace.Trace, deliver: Deliver
+        self,
+        settings: Settings,
+        clock: Clock,
+        tracer: trace.Trace,
+        deliver: Deliver,
+        wanted: Callable[[Call], bool],
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._trace = tracer
         self._deliver = deliver
+        self._wanted = wanted
         self._invokers: dict[str, Invoker] = {}
         self._limits: dict[int, asyncio.Semaphore] = {}
         self._waiting: dict[str, list[Call]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = Slots()
 
     def set_invoker(self, function_id: str, invoker: Invoker) -> None:
         """Calls `function_id` by `invoker` from now on, and makes the calls that waited for one."""
@@ -105,11 +120,17 @@ class Dispatcher:
 
     async def _call(self, call: Call) -> None:
         invoker = self._invokers[call.rendered.function_id]
-        async with self._limit(invoker):
-            self._tell_started(call)
-            started = time.perf_counter()
-            outcome, status = await self._outcome(invoker, call)
-            wall_ms = (time.perf_counter() - started) * 1000
+        await self._slots.take(call.slots)
+        try:
+            async with self._limit(invoker):
+                if not self._wanted(call):
+                    return
+                self._tell_started(call)
+                started = time.perf_counter()
+                outcome, status = await self._outcome(invoker, call)
+                wall_ms = (time.perf_counter() - started) * 1000
+        finally:
+            self._slots.free(call.slots)
         effects = await self._delivered(call, outcome)
         self._tell_ended(call, outcome, status, wall_ms, stale=effects is None or effects.stale)
 

@@ -24,9 +24,11 @@ from onward_server.json_text import dumps, loads
 from onward_server.model import Effects, Now, PutApp, Status
 from onward_server.registration import FunctionConfig, Registration, parse_registration
 from onward_server.registry import Registry
+from onward_server.run_limits import RunLimits
 from onward_server.run_state import Refused, RunState
 from onward_server.runs import Runs
 from onward_server.settings import Settings
+from onward_server.slots import Slot, slots_of
 from onward_server.starts import Hooks, Starts
 from onward_server.store import RunRow, Store, StoreError
 from onward_server.timers import Timers
@@ -91,10 +93,14 @@ def view_of(row: RunRow) -> RunView:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What a registration led to: whether it differs from the one before, and the app's UUID."""
+    """What a registration led to: whether it differs from the one before, and the app's UUID.
+
+    `notices` say what was registered and has no effect on this orchestrator.
+    """
 
     modified: bool
     app_id: str
+    notices: tuple[str, ...] = ()
 
 
 class Orchestrator:
@@ -129,7 +135,7 @@ class Orchestrator:
             publish=self._publish,
         )
         hooks = Hooks(
-            begun=lambda state: self._tell_started(state, resumed=False),
+            begun=self._begun,
             skipped=self._tell_skipped,
             arm=self._arm,
             publish=self._publish,
@@ -151,9 +157,13 @@ class Orchestrator:
             starts=self._starts,
             spawn=self._spawn,
         )
-        self._dispatcher = Dispatcher(self.settings, self.clock, self._trace, self._deliver)
+        self._dispatcher = Dispatcher(
+            self.settings, self.clock, self._trace, self._deliver, self._wanted
+        )
         self._timers = Timers(self.clock, self._fire)
+        self._run_limits = RunLimits(self._registry, self._timers.add)
         self.endpoints = Endpoints(self)
+        self._noticed: set[str] = set()
         self._started = False
         self._asgi: ASGIApp | None = None
 
@@ -184,6 +194,7 @@ class Orchestrator:
             superseded = await self._starts.load()
             for state in loaded:
                 self._tell_started(state, resumed=True)
+                self._run_limits.watch(state, self.clock.now_ms(), resumed=True)
                 await self._runs.change(state.run_id, RunState.resume)
             self._intake.publish(left)
             for run_id in superseded:
@@ -239,7 +250,14 @@ class Orchestrator:
             self._registry.apps[parsed.app] = known
         self._adopt(parsed, invoker)
         await self._starts.sync()
-        return Registered(modified, stable_uuid("app", parsed.app))
+        notices = parsed.notices()
+        for notice in notices:
+            if notice in self._noticed:
+                continue
+            self._noticed.add(notice)
+            trace.logger.warning("%s", notice)
+            self._trace.emit(trace.NOTICE, "", time.time(), {"app": parsed.app, "text": notice})
+        return Registered(modified, stable_uuid("app", parsed.app), notices)
 
     def _adopt(self, parsed: Registration, invoker: Invoker | None) -> None:
         for function_id, chosen in self._registry.adopt(parsed, invoker).items():
@@ -353,14 +371,31 @@ class Orchestrator:
     def _apply(self, state: RunState, effects: Effects) -> None:
         if effects.ended:
             self._starts.ended(state)
+            self._run_limits.ended(state.run_id)
             asyncio.get_running_loop().call_soon(self._ended, state)
         if not self._started:
             return
         for job in effects.dispatch:
             rendered = render_call(state, job, stable_uuid("function", state.function_id))
-            self._dispatcher.dispatch(Call.of(state.run_id, job, rendered))
+            slots = self._slots_of(state)
+            self._dispatcher.dispatch(Call.of(state.run_id, job, rendered, slots))
         for due_ms, key in effects.timers:
             self._timers.add(due_ms, state.run_id, key)
+
+    def _slots_of(self, state: RunState) -> tuple[Slot, ...]:
+        function = self._registry.functions.get(state.function_id)
+        if function is None or not function.flow.concurrency:
+            return ()
+        return slots_of(function, loads(state.first_event))
+
+    def _wanted(self, call: Call) -> bool:
+        """Whether a call that may have waited is still to be made: its run may be over."""
+        state = self._runs.get(call.run_id)
+        job = state.jobs.get(call.job_id) if state is not None else None
+        if job is None or job.request_id != call.request_id:
+            return False
+        self._run_limits.called(call.run_id)
+        return True
 
     def _arm(self, due_ms: int, key: str) -> None:
         self._timers.add(due_ms, "", key)
@@ -399,12 +434,18 @@ class Orchestrator:
     async def _due(self, run_id: str, key: str) -> None:
         try:
             if run_id:
-                await self._runs.change(run_id, lambda run, now: run.due(key, now))
+                await self._runs.change(
+                    run_id, lambda run, now: self._run_limits.due(run, key, now)
+                )
             else:
                 await self._starts.due(key)
         except StoreError as error:
             trace.logger.error("What is due (%s, %s) waits: %s", run_id, key, error)
             self._timers.add(self.clock.now_ms() + _TIMER_RETRY_MS, run_id, key)
+
+    def _begun(self, state: RunState) -> None:
+        self._tell_started(state, resumed=False)
+        self._run_limits.watch(state, self.clock.now_ms(), resumed=False)
 
     def _tell_skipped(self, function_id: str, event: Event, reason: str) -> None:
         data = {"function_id": function_id, "event": event.name, "reason": reason}

@@ -208,6 +208,16 @@ class Registration:
     url: str
     functions: tuple[FunctionConfig, ...]
 
+    def notices(self) -> tuple[str, ...]:
+        """What is registered and has no effect here, by function and field."""
+        return tuple(
+            f"Function {function.id!r} registers {field}, which has no effect on the embedded"
+            " orchestrator: its runs start in the order in which their events come. An Inngest"
+            " server enforces it."
+            for function in self.functions
+            for field in function.flow.unenforced()
+        )
+
 
 def parse_registration(body: object) -> Registration:
     """The registration in the JSON value `body` (SDK specification, 4.3).

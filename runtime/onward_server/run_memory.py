@@ -35,7 +35,7 @@ class RunMemory:
     `events` is the JSON text of the array of events that started it. `redo` is the position of a
     result that came while a call was in flight that could not see it: one more call follows.
     `idle` counts continuations in a row that brought no result. `no_retry`: the function said that
-    its failure is final.
+    its failure is final. `expired`: why it is cancelled as soon as no call is in flight.
     """
 
     run_id: str
@@ -60,6 +60,7 @@ class RunMemory:
     output: str = _NULL
     first_event: str = ""
     no_retry: bool = False
+    expired: str = ""
 
     def __post_init__(self) -> None:
         self.first_event = dumps(loads(self.events)[0])
@@ -68,6 +69,11 @@ class RunMemory:
     def over(self) -> bool:
         """Whether it has ended."""
         return self.status is not Status.RUNNING
+
+    @property
+    def called(self) -> bool:
+        """Whether a call was made, as far as an earlier process wrote it down."""
+        return self.version != -1 or any(job.generation for job in self.jobs.values())
 
     def holds_success(self, id_: str) -> bool:
         """Whether `id_` is memoized with anything but an error."""

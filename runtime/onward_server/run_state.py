@@ -147,6 +147,8 @@ class RunState(RunMemory):
                 self._reported(job, outcome, effects, now)
         except RunRefusedError as refusal:
             self._end(Status.FAILED, dumps(refusal.error), effects, now)
+        if self.expired and not self.over:
+            self._cancel(self.expired, effects, now)
         return effects
 
     def _refused_connection(self, job: Job, outcome: Refused, effects: Effects, now: Now) -> None:
@@ -400,15 +402,26 @@ class RunState(RunMemory):
         """
         return any(not pending.race for pending in self.pending.values())
 
-    def cancel(self, now: Now) -> Effects:
+    def cancel(self, now: Now, reason: str = "") -> Effects:
         """Ends the run from outside; nothing that it still sends is taken."""
         effects = Effects()
         if self.over:
             effects.stale = True
         else:
-            error = error_info("RunCancelledError", "The run was cancelled.")
-            self._end(Status.CANCELLED, dumps(error), effects, now)
+            self._cancel(reason, effects, now)
         return effects
+
+    def _cancel(self, reason: str, effects: Effects, now: Now) -> None:
+        message = f"The run was cancelled: {reason}." if reason else "The run was cancelled."
+        error = error_info("RunCancelledError", message)
+        self._end(Status.CANCELLED, dumps(error), effects, now)
+
+    def expire(self, now: Now, reason: str) -> Effects:
+        """Cancels the run, once the calls in flight are answered: one may still complete it."""
+        if any(job.in_flight for job in self.jobs.values()):
+            self.expired = reason
+            return Effects(stale=True)
+        return self.cancel(now, reason)
 
     def _end(self, status: Status, output: str, effects: Effects, now: Now) -> None:
         self.status = status

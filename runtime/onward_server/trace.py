@@ -12,6 +12,7 @@ logger = logging.getLogger("onward.server")
 RUN_STARTED = "run.started"
 RUN_ENDED = "run.ended"
 RUN_SKIPPED = "run.skipped"
+NOTICE = "notice"
 CALL_STARTED = "call.started"
 CALL_ENDED = "call.ended"
 CHECKPOINT = "checkpoint"
@@ -29,6 +30,7 @@ class TraceEvent:
       `error`, `wall_ms`, `stale` (the answer came too late and was ignored)
     - `checkpoint`: `request_id`, `steps` (names), `new` (how many were not memoized yet)
     - `run.ended`: `status`, `error`
+    - `notice`: `app`, `text`, about something that was registered and has no effect; no `run_id`
     - `run.skipped`: `function_id`, `event` (its name), `reason`; there is no run, so no `run_id`
     """
 

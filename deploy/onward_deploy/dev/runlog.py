@@ -85,6 +85,9 @@ class RunLog:
 
     def __call__(self, event: TraceEvent) -> None:
         """Print one trace event."""
+        if not event.run_id:
+            self._beside_runs(event)
+            return
         seen = self._runs.setdefault(event.run_id, _Seen("", event.at))
         act = {
             "run.started": self._started,
@@ -95,6 +98,14 @@ class RunLog:
         }.get(event.kind)
         if act is not None:
             act(event, seen)
+
+    def _beside_runs(self, event: TraceEvent) -> None:
+        if event.kind == "notice":
+            self._line(event.at, "", "notice", "yellow", event.data["text"])
+        elif event.kind == "run.skipped":
+            data = event.data
+            what = f"{data['function_id']}  by {data['event']}: {data['reason']}"
+            self._line(event.at, "", "not started", "yellow", what)
 
     def _line(self, at: float, run_id: str, word: str, style: str, rest: str) -> None:
         clock = time.strftime("%H:%M:%S", time.localtime(at))
