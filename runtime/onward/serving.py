@@ -156,9 +156,11 @@ class Surface:
             busy.headers[headers.RETRY_AFTER] = "1"
             return busy
         length = request.header("content-length")
-        if length and (
-            not (length.isascii() and length.isdigit()) or int(length[:12]) > BODY_LIMIT
-        ):
+        if length and not (length.isascii() and length.isdigit()):
+            return self.refused(
+                OnwardError("The length of the request's body is no number. Nothing was run.")
+            )
+        if length and int(length[:12]) > BODY_LIMIT:
             return self.refused(too_large())
         return None
 

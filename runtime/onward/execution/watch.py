@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 import threading
 import time
 from typing import Protocol
@@ -19,6 +20,10 @@ class Watch:
     """Wakes whatever is armed, on a daemon thread that starts with the first arming."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Have nothing armed, and no thread: so it is in a forked child."""
         self._entries: list[tuple[float, int, Watched]] = []
         self._sequence = 0
         self._changed = threading.Condition()
@@ -56,3 +61,6 @@ class Watch:
 
 
 watch = Watch()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=watch.begin)

@@ -8,6 +8,7 @@ and needs no import of httpx in the function.
 from __future__ import annotations
 
 import heapq
+import os
 import random
 import threading
 import time
@@ -108,13 +109,18 @@ class Channel:
         self._keys = keys or Keys()
         self._headers = dict(headers or {})
         self.too_old = False
+        self.round_trip = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Have no lane, and nothing to do."""
+        self._process = os.getpid()
         self._queue: list[_Entry] = []
         self._sequence = 0
         self._ready = threading.Condition()
         self._lanes: list[threading.Thread] = []
         self._idle = 0
         self._closed = False
-        self.round_trip = 0.0
 
     def submit(
         self,
@@ -148,6 +154,8 @@ class Channel:
             lane.join(TRY_TIMEOUT)
 
     def _push(self, job: _Job, due: float) -> None:
+        if self._process != os.getpid():  # a forked child has none of these threads
+            self._begin()
         with self._ready:
             self._sequence += 1
             heapq.heappush(self._queue, _Entry(due, self._sequence, job))
