@@ -196,6 +196,8 @@ class EncryptionMiddleware(Middleware):
         if not error.message.startswith(_SEALED_TEXT):
             return error
         strategy, _, data = error.message.removeprefix(_SEALED_TEXT).partition(":")
+        if strategy not in (LIBSODIUM, AES_GCM):  # a message of somebody's own
+            return error
         opened = self.unseal({MARKER: True, STRATEGY: strategy, "data": data})
         return ErrorInfo(error.name, *opened)
 
