@@ -240,8 +240,7 @@ class Orchestrator:
         """
         body = dict(registration)
         parsed = parse_registration(body)
-        if invoker is None:
-            self._registry.check(parsed)
+        self._registry.check(parsed, invoker)
         text = dumps(body)
         known = (parsed.url, text)
         modified = self._registry.apps.get(parsed.app) != known

@@ -49,9 +49,21 @@ class Registry:
         function = self._functions.get(function_id)
         return stable_uuid("app", function.app) if function else ""
 
-    def check(self, parsed: Registration) -> None:
-        """Raises ConfigurationError for an address that no invoker knows."""
+    def check(self, parsed: Registration, invoker: Invoker | None) -> None:
+        """Raises ConfigurationError for what cannot be told apart, or be called.
+
+        That is an id that a function of another app has, and an address that no invoker knows.
+        """
         for function in parsed.functions:
+            known = self._functions.get(function.id)
+            if known is not None and known.app != parsed.app:
+                raise ConfigurationError(
+                    f"The registration of app {parsed.app!r} is refused: the app {known.app!r} has"
+                    f" a function {function.id!r} too. An id joins app and function by '-', so that"
+                    " 'a' with 'b-c' and 'a-b' with 'c' are the same: give one another id."
+                )
+            if invoker is not None:
+                continue
             make_invoker(function.url, concurrency=self._settings.max_concurrent_calls)
 
     def adopt(self, parsed: Registration, invoker: Invoker | None) -> dict[str, Invoker]:
