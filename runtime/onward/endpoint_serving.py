@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from onward.app import App, Function, is_async
@@ -24,6 +25,7 @@ from onward.protocol import headers as names
 from onward.protocol.call_request import CallRequest
 from onward.protocol.endpoint import (
     BODY_LIMIT,
+    MEMORY,
     EndpointRun,
     call_of,
     encode_result,
@@ -85,6 +87,7 @@ class Endpoint:
         self.on_async = on_async
         self.context = context
         self._carried = carried
+        self._failed_at = -inf
         self._going: set[asyncio.Task[Response]] = set()
 
     # ------------------------------------------------------------------ coming in
@@ -128,7 +131,8 @@ class Endpoint:
             if (value := request.headers.get(name)) is not None
         }
         run_id = new_ulid()
-        entered.run = EndpointRun(run_id, event, self.function.retries, carried)
+        failing = time.monotonic() < self._failed_at + MEMORY
+        entered.run = EndpointRun(run_id, event, self.function.retries, carried, failed=failing)
         stamped = {**event, "id": run_id, "ts": time.time_ns() // 1_000_000}
         entered.call = CallRequest(
             function_id=self.function.composite_id,
@@ -202,6 +206,8 @@ class Endpoint:
             return self._wire(entered, engine.answer(decided))
         last = closing(decided, _FAILED)
         confirmed = await self._close(entered.run, last, execution)
+        if entered.run.failed:
+            self._failed_at = time.monotonic()
         if last.ending is Ending.RESULT and handling.captured is not None:
             return handling.captured.response({names.RUN_ID: entered.run.run_id})
         if last.ending is Ending.FAILED:

@@ -36,7 +36,10 @@ HEARTBEAT = 5.0
 
 #: How long a caller is made to wait for an orchestrator that does not answer, in seconds: before
 #: the first time that it did not, and after.
-PATIENCE, LITTLE_PATIENCE = 5.0, 0.5
+PATIENCE, LITTLE_PATIENCE = 2.0, 0.5
+
+#: How long, in seconds, requests remember that the orchestrator did not answer.
+MEMORY = 10.0
 
 #: The step that carries headers of the request: servers keep nothing else of them.
 HEADERS_STEP = "onward:headers"
