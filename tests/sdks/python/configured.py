@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import time
 from typing import Any
 
 import inngest
@@ -58,14 +60,38 @@ define(
     priority=inngest.Priority(run="event.data.n > 1 ? 100 : 0"),
     timeouts=inngest.Timeouts(start=_HOUR, finish=_HOUR),
 )(_used)
-define(
-    "rate-limited", rate_limit=inngest.RateLimit(limit=100, period=60 * _SECOND, key="event.data.n")
-)(_used)
+define("rate-limited", rate_limit=inngest.RateLimit(limit=1, period=_HOUR, key="event.data.key"))(
+    _used
+)
 define(
     "debounced",
-    debounce=inngest.Debounce(period=_SECOND, key="event.data.n", timeout=5 * _SECOND),
+    debounce=inngest.Debounce(period=_SECOND, key="event.data.key", timeout=60 * _SECOND),
 )(_used)
-define("single", singleton=inngest.Singleton(mode="skip", key="event.data.n"))(_used)
+
+
+async def _patient(tools: Tools) -> Any:
+    name = f"{tools.app.id}/wake.{tools.data['for']}"
+    woken = await tools.step.wait_for_event("wait", event=name, timeout=_HOUR)
+    return [tools.data["n"], woken.data["value"]]
+
+
+define("single-skips", singleton=inngest.Singleton(mode="skip", key="event.data.for"))(_patient)
+define("single-cancels", singleton=inngest.Singleton(mode="cancel", key="event.data.for"))(_patient)
+
+
+@define("one-at-a-time", concurrency=[inngest.Concurrency(limit=1)])
+async def one_at_a_time(tools: Tools) -> None:
+    def blocking() -> None:
+        tools.tell("enter")
+        time.sleep(0.03)
+        tools.tell("leave")
+
+    async def body() -> None:
+        tools.tell("enter")
+        await asyncio.sleep(0.03)
+        tools.tell("leave")
+
+    await tools.step.run("alone", blocking if tools.blocking else body)
 
 
 @define("finish-timeout", timeouts=inngest.Timeouts(finish=_SECOND))

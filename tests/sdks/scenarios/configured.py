@@ -49,18 +49,11 @@ async def idempotent(app: App) -> None:
 
 @scenario()
 async def batched(app: App) -> None:
-    """Whether they come in one run or in several: each event is used exactly once."""
     for n in (1, 2, 3):
         await app.send("batched", {"n": n})
-
-    def used() -> list[int]:
-        begun = app.suite.begun.get(f"{app.id}-batched", ())
-        return sorted(n for id_ in begun for batch in app.told("used", id_) for n in batch)
-
-    await app.until(lambda: len(used()) >= 3, lambda: f"only {used()}")
-    for run_id in app.suite.begun[f"{app.id}-batched"]:
-        await app.ended(run_id)
-    assert used() == [1, 2, 3]
+    (run,) = await app.runs_of("batched", 1)
+    assert run.result == [1, 2, 3]
+    assert app.told("used", run.view.run_id) == [[1, 2, 3]]
 
 
 @scenario()
@@ -72,24 +65,56 @@ async def flow_controlled(app: App) -> None:
 
 @scenario()
 async def rate_limited(app: App) -> None:
-    run = await app.run("rate-limited", {"n": 5})
-    assert run.result == 5
-    assert run.traces == {"used": 1}
+    started = []
+    for key, n in (("a", 1), ("a", 2), ("b", 3)):
+        id_ = await app.send("rate-limited", {"key": key, "n": n})
+        started += await app.orchestrator.runs_of(id_)
+    results = [await app.ended(run_id) for run_id in started]
+    assert [run.result for run in results] == [1, 3]
+    assert all(run.traces == {"used": 1} for run in results)
 
 
 @scenario()
 async def debounced(app: App) -> None:
-    await app.send("debounced", {"n": 5})
+    """The last of several events of one key starts the only run."""
+    for n in (1, 2, 3):
+        await app.send("debounced", {"key": "k", "n": n})
     (run,) = await app.runs_of("debounced", 1)
-    assert run.result == 5
+    assert run.result == 3
     assert run.traces == {"used": 1}
 
 
 @scenario()
-async def single(app: App) -> None:
-    run = await app.run("single", {"n": 5})
-    assert run.result == 5
-    assert run.traces == {"used": 1}
+async def single_skips(app: App) -> None:
+    first = await app.start("single-skips", {"for": "single", "n": 1})
+    await app.waits(first, "WaitForEvent")
+    skipped = await app.send("single-skips", {"for": "single", "n": 2})
+    assert await app.orchestrator.runs_of(skipped) == []
+    await app.send("wake.single", {"value": "woken"})
+    assert (await app.ended(first)).result == [1, "woken"]
+
+
+@scenario()
+async def single_cancels(app: App) -> None:
+    first = await app.start("single-cancels", {"for": "latest", "n": 1})
+    await app.waits(first, "WaitForEvent")
+    second = await app.start("single-cancels", {"for": "latest", "n": 2})
+    assert (await app.ended(first)).view.status == "Cancelled"
+    await app.waits(second, "WaitForEvent")
+    await app.send("wake.latest", {"value": "woken"})
+    assert (await app.ended(second)).result == [2, "woken"]
+
+
+@scenario()
+async def one_at_a_time(app: App) -> None:
+    ids = [await app.start("one-at-a-time") for _ in range(3)]
+    for run_id in ids:
+        run = await app.ended(run_id)
+        assert run.result is None
+        assert run.traces == {"enter": 1, "leave": 1}
+    lines = [line for line in app.suite.traces.lines() if line["run"] in ids]
+    assert [line["label"] for line in lines] == ["enter", "leave"] * 3
+    assert all(lines[n]["run"] == lines[n + 1]["run"] for n in (0, 2, 4))
 
 
 @scenario()

@@ -42,11 +42,33 @@ define("flow-controlled", used, {
   timeouts: { start: "1h", finish: "1h" },
 });
 
-define("rate-limited", used, { rateLimit: { limit: 100, period: "1m", key: "event.data.n" } });
+define("rate-limited", used, { rateLimit: { limit: 1, period: "1h", key: "event.data.key" } });
 
-define("debounced", used, { debounce: { period: "1s", key: "event.data.n", timeout: "5s" } });
+define("debounced", used, { debounce: { period: "1s", key: "event.data.key", timeout: "1m" } });
 
-define("single", used, { singleton: { mode: "skip", key: "event.data.n" } });
+const patient = async ({ step, app, event }) => {
+  const woken = await step.waitForEvent("wait", {
+    event: `${app.id}/wake.${event.data.for}`,
+    timeout: "1h",
+  });
+  return [event.data.n, woken.data.value];
+};
+
+define("single-skips", patient, { singleton: { mode: "skip", key: "event.data.for" } });
+
+define("single-cancels", patient, { singleton: { mode: "cancel", key: "event.data.for" } });
+
+define(
+  "one-at-a-time",
+  async ({ step, tell }) => {
+    await step.run("alone", async () => {
+      tell("enter");
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      tell("leave");
+    });
+  },
+  { concurrency: 1 },
+);
 
 define(
   "finish-timeout",
