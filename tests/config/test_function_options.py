@@ -235,6 +235,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"trigger": Event("a", if_="event.data.")}, "if_ of trigger", "position 12"),
     ({"trigger": Event("a", if_="event.data.n = 1")}, "if_ of trigger", "written '=='"),
     ({"trigger": Event("a", if_="data.n == 1")}, "if_ of trigger", "event.data.data"),
+    ({"trigger": Event("a", if_="async.data.n == 1")}, "if_ of trigger", "only `event`"),
     ({"trigger": Cron("")}, "schedule of trigger", "five fields"),
     ({"trigger": Cron(None)}, "schedule of trigger", "Write a text"),  # type: ignore[arg-type]
     ({"trigger": Cron("61 * * * *")}, "schedule of trigger", "0 to 59"),
@@ -322,6 +323,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"timeouts": Timeouts(finish="-1s")}, "finish of timeouts", "cannot be negative"),
     ({"idempotency": ""}, "idempotency", "leave it out"),
     ({"idempotency": ["event.data.id"]}, "idempotency", "a CEL expression"),
+    ({"idempotency": "async.data.id"}, "idempotency", "only `event`"),
     ({"idempotency": "order_id"}, "idempotency", "event.data.order_id"),
 ]
 BATCH = BatchEvents(2, "5s")

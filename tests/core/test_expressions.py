@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import cel
@@ -218,8 +219,8 @@ def test_what_has_no_value_is_an_error_or_no_match(text: str) -> None:
         ("é", 1, "is not part"),
         ("a.`b`", 3, "'`' is not part"),
         ("a.?b", 3, "a name is expected"),
-        ("(" * 200 + "1" + ")" * 200, 60, "brackets deep"),
-        ("a" + " + a" * 500, 480, "levels deep"),
+        ("(" * 200 + "1" + ")" * 200, 50, "brackets deep"),
+        ("a" + " + a" * 500, 400, "levels deep"),
         ("-" * 500 + "a", 1, "levels deep"),
     ],
 )
@@ -230,6 +231,21 @@ def test_what_is_no_cel_names_the_position(text: str, position: int, part: str) 
     named = int(caught.value.message.partition("at position ")[2].partition(":")[0])
     assert abs(named - position) <= (0 if len(text) < 100 else 5)
     assert isinstance(caught.value, ConfigurationError)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1" + " + 1" * 98, "!" * 98 + "true", "size(" * 48 + "'a'" + ")" * 48, "a" + ".a" * 98],
+)
+def test_the_deepest_that_parses_can_be_evaluated(text: str) -> None:
+    expression = parse_expression(text)
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(800)
+    try:
+        assert expression.evaluate(SCOPE) is not None
+        assert expression.test(SCOPE) in {True, False}
+    finally:
+        sys.setrecursionlimit(before)
 
 
 @pytest.mark.parametrize(

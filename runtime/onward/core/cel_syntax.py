@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from onward.core.cel_tokens import Token, refusal, scan
 
 #: How deep a tree may be, so that evaluating it never exhausts the stack.
-MOST_LEVELS = 120
+MOST_LEVELS = 100
 
 _KEYWORDS = frozenset({"true", "false", "null", "in"})
 _RESERVED = frozenset(

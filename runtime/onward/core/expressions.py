@@ -111,8 +111,8 @@ def check_expression(text: object, where: str, *, restricted: bool = False) -> s
     Args:
         text: The expression.
         where: What begins the error's message: the function and the field.
-        restricted: Whether it is one for which Inngest servers take only comparisons, logic,
-            indexes and conversions to numbers: those of waits and cancellations.
+        restricted: Whether it belongs to a wait or a cancellation. Those have the variable `async`,
+            and Inngest servers take only comparisons, logic, indexes and conversions to numbers.
 
     Raises ExpressionError.
     """
@@ -122,7 +122,12 @@ def check_expression(text: object, where: str, *, restricted: bool = False) -> s
         expression = parse_expression(text)
     except ConfigurationError as error:
         raise ExpressionError(f"{where} is refused. {error.message}") from None
-    for name in sorted(expression.names.difference(VARIABLES)):
+    for name in sorted(expression.names.difference(VARIABLES if restricted else VARIABLES[:1])):
+        if name == VARIABLES[1]:
+            raise ExpressionError(
+                f"{where} is {text!r}, which reads `async`, the event that a wait or a cancellation"
+                " is about. Here is only `event`, the event that starts the run: write that."
+            )
         raise ExpressionError(
             f"{where} is {text!r}, which reads the variable {name!r}. There are only `event`, the"
             " event that started the run, and, in waits and cancellations, `async`, the event that"
