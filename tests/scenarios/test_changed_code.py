@@ -165,3 +165,80 @@ def test_a_function_that_is_gone(world: World) -> None:
     assert run.result == {"a": "a", "b": "b"}
     assert run.invocations[1].body["name"] == "UnknownFunctionError"
     assert run.once
+
+
+#: What `x` was, what it is now, and the result or the error that it has now.
+KINDS: dict[str, tuple[str, str, Any]] = {
+    "run, now a sleep": ("run", "sleep", None),
+    "run, now an invoked function": ("run", "invoke", "x"),
+    "run, now a wait": ("run", "wait", "WaitForEvent"),
+    "run, now a signal": ("run", "signal", "WaitForSignal"),
+    "sleep, now a run": ("sleep", "run", None),
+    "sleep, now a wait": ("sleep", "wait", None),
+    "wait that timed out, now a run": ("wait", "run", None),
+    "invoked function, now a run": ("invoke", "run", "child of x"),
+}
+
+
+def of_kind(world: World, kind: str, **options: Any) -> None:
+    """A function of one step `x` of this kind and a sleep. Its result is that of `x`."""
+    made: dict[str, Any] = {
+        "run": lambda step: step.run("x", lambda: "x"),
+        "sleep": lambda step: step.sleep("x", "5ms"),
+        "invoke": lambda step: step.invoke("x", "child", data={"of": "x"}),
+        "wait": lambda step: step.wait_for_event("x", event="scenario/never", timeout="5ms"),
+        "signal": lambda step: step.wait_for_signal("x", signal="never", timeout="5ms"),
+    }
+
+    async def in_async(ctx: Context) -> Any:
+        result = await made[kind](ctx.step)
+        await ctx.step.sleep("nap", "5ms")
+        return result
+
+    def in_blocking(ctx: BlockingContext) -> Any:
+        result = made[kind](ctx.step)
+        ctx.step.sleep("nap", "5ms")
+        return result
+
+    async def child_async(ctx: Context) -> Any:
+        return f"child of {ctx.event.data['of']}"
+
+    def child_blocking(ctx: BlockingContext) -> Any:
+        return f"child of {ctx.event.data['of']}"
+
+    world.define(in_async, in_blocking, **options)
+    child: Any = child_async if world.driver == "async" else child_blocking
+    assert world.app is not None
+    world.app.function("child", trigger=onward.Event("scenario/never"))(child)
+
+
+@pytest.mark.parametrize("change", KINDS)
+def test_a_step_becomes_one_of_another_kind(world: World, change: str) -> None:
+    """What can be read as the new kind's result is; else nothing runs, and the error says why."""
+    before, after, expected = KINDS[change]
+    of_kind(world, before, retries=1)
+
+    def deploy(_: int) -> None:
+        waits = [call for call in world.invocations if "Sleep nap" in call.shape]
+        if waits:
+            of_kind(world, after, retries=1)
+
+    world.before_call = deploy
+    run = world.run()
+    if expected in ("WaitForEvent", "WaitForSignal"):
+        assert run.error["name"] == "MalformedCallRequestError"
+        assert f"of kind {expected}" in run.error["message"]
+        assert [call.answer.status for call in run.invocations][-2:] == [500, 400]
+    else:
+        assert run.result == expected
+    assert run.starts == ({"x": 1} if before == "run" else {})
+
+
+def test_checkpointing_may_change_at_any_call(world: World) -> None:
+    modes = [True, False, onward.Checkpointing(buffered_steps=5), onward.PERFORMANT]
+    steps = ["a", "b", "nap", "c", "d"]
+    version(world, steps, checkpointing=modes[0])
+    world.before_call = lambda call: version(world, steps, checkpointing=modes[call % len(modes)])
+    run = world.run()
+    assert run.result == {step: step for step in steps if step != "nap"}
+    assert run.once
