@@ -6,19 +6,18 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from onward import serving
 from onward.errors import OnwardError
 from onward.execution import engine
-from onward.execution.session import Hung, drain_all
-from onward.execution.workers import workers
+from onward.execution.draining import drain_on_sigterm
+from onward.execution.on_worker import on_worker
+from onward.execution.session import Hung
 from onward.protocol.response import WireResponse
 
 if TYPE_CHECKING:
     from onward.app import App
-
-_T = TypeVar("_T")
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -56,7 +55,7 @@ class Served:
     def _drain_when_told(self) -> None:
         if not self._drains:
             self._drains = True
-            _drain_on_sigterm()
+            drain_on_sigterm()
 
     async def _answer(self, scope: Scope, receive: Receive) -> WireResponse:
         surface = self._surface
@@ -72,7 +71,7 @@ class Served:
         if isinstance(plan, serving.Reply):
             return plan.response
         if isinstance(plan, serving.Registration):
-            told = await _on_worker(partial(engine.register, surface.app, plan))
+            told = await on_worker(partial(engine.register, surface.app, plan))
             return surface.registered(plan, told, now=time.time())
         response = await self._call(plan, request, scope)
         return surface.finished(plan, response, now=time.time())
@@ -87,14 +86,14 @@ class Served:
                 engine.server_limits(frozen), frozen is None, request.headers, scope
             )
             if call.use_api:
-                call = await _on_worker(partial(engine.fetched, app, call))
+                call = await on_worker(partial(engine.fetched, app, call))
             execution = engine.execution_of(app, plan.function, call, platform)
         except OnwardError as error:
             return engine.refusal(error)
         try:
             if execution.function.is_async:
                 return await engine.drive_async(execution)
-            return await _on_worker(partial(engine.drive_blocking, execution))
+            return await on_worker(partial(engine.drive_blocking, execution))
         except Hung:
             await asyncio.Event().wait()
             raise
@@ -147,53 +146,3 @@ async def _send(answer: WireResponse, send: Send) -> None:
     fields.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": fields})
     await send({"type": "http.response.body", "body": answer.body})
-
-
-def _drain_on_sigterm() -> None:
-    """Before the server's own handler of SIGTERM: flush, and continue elsewhere.
-
-    Without a handler of the server's, SIGTERM ends the process at once, and so it stays.
-    """
-    import signal
-    import threading
-
-    if threading.current_thread() is not threading.main_thread():
-        return
-    previous = signal.getsignal(signal.SIGTERM)
-    if not callable(previous) or previous is signal.default_int_handler:
-        return
-
-    def drain(number: int, frame: object) -> None:
-        threading.Thread(target=drain_all, name="onward-drain", daemon=True).start()
-        previous(number, frame)  # type: ignore[arg-type]  # what it was installed for
-
-    signal.signal(signal.SIGTERM, drain)
-
-
-async def _on_worker(job: Callable[[], _T]) -> _T:
-    """The result of blocking `job`, on a thread of Onward's."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[_T] = loop.create_future()
-
-    def settle(value: Any, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(value)
-        else:
-            done.set_exception(error)
-
-    def work() -> None:
-        value: Any = None
-        error: BaseException | None = None
-        try:
-            value = job()
-        except BaseException as raised:  # noqa: BLE001 - raised again for whoever waits
-            error = raised
-        try:
-            loop.call_soon_threadsafe(settle, value, error)
-        except RuntimeError:
-            return  # the loop was closed: nobody waits any more
-
-    workers.submit(work)
-    return await done

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 from onward import serving
 from onward.errors import OnwardError
 from onward.execution import engine
+from onward.execution.draining import drain_on_sigterm
 from onward.execution.session import Hung, drain_all
 from onward.protocol.response import WireResponse
 
 if TYPE_CHECKING:
     from onward.app import App
     from onward.execution.session import Execution
+
+__all__ = ["Served", "drain", "drain_on_sigterm", "serve"]
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -96,7 +99,8 @@ def serve(app: App, path: str = "/api/inngest") -> Served:
 def drain() -> None:
     """This process is about to end: flush, begin no new step, and continue in another one.
 
-    Call it from the server's own hook for that; WSGI has none.
+    It returns at once. Call it from the server's own hook for that, or have `drain_on_sigterm` call
+    it: WSGI itself says nothing of the end.
     """
     drain_all()
 
