@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from onward.core.actions import Action, Cut, Deliver, Hang, ReadJournal, Respond, Send, Start
 from onward.core.buffer import PIPELINE_STEPS
-from onward.core.calls import CallState, Failure, StepCall
+from onward.core.calls import Failure, StepCall
 from onward.core.deadline import NO_DEADLINE, Deadline, Durations
 from onward.core.invocation import Invocation
 from onward.core.journal import Journal
@@ -18,6 +18,7 @@ from onward.core.response import Response
 from onward.core.retry import Verdict
 from onward.core.situation import Situation
 from onward.errors import StepUsageError
+from tests.core.bodies import Body
 from tests.core.model import Violation
 from tests.core.orchestration import Job
 from tests.core.programs import Fiber, Fibers, Leaf, ProgramError, Sleep, Step
@@ -36,36 +37,6 @@ _CONFIRMED_BEFORE = {
 }
 
 _PLANS = {Opcode.STEP_PLANNED, Opcode.SLEEP, Opcode.WAIT_FOR_EVENT}
-
-
-class Body:
-    """A body that runs."""
-
-    def __init__(self, process: Process, call: StepCall, step: Step, number: int) -> None:
-        self.process, self.call, self.step, self.number = process, call, step, number
-
-    def end(self, now: float) -> None:
-        """It returns or raises, now."""
-        self.process.bodies.pop(self.call, None)
-        self.process.world.ledger.ends(self.call.id)
-        if self.process.dead:
-            return
-        name = self.step.name
-        if self.number < self.step.fails:
-            error = ErrorInfo("ValueError", f"{name} broke")
-            taken = self.process.core.failed(
-                self.call, Failure(error, retriable=not self.step.final), now
-            )
-            if taken and self.call.state is CallState.SETTLED:
-                self.process.failed.append(self.call)
-        else:
-            value = f"{name}.{self.step.index} of try {self.number}" + "." * self.step.size
-            taken = self.process.core.settled(self.call, json.dumps(value), value, 0, 0, now)
-            if taken and self.call.failure is not None:
-                self.process.failed.append(self.call)
-            elif taken and self.call.state is CallState.SETTLED:
-                self.process.settled.append(self.call)
-        self.process.turn()
 
 
 class Process:
