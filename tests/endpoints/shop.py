@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Form, HTTPException, Request
 from fastapi import Response as Injected
@@ -16,6 +16,8 @@ from pydantic import BaseModel
 
 import onward
 from onward import App
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 #: What bodies did, by step.
 done: Counter[str] = Counter()
@@ -97,7 +99,7 @@ def application(app: App, **options: Any) -> FastAPI:
 def in_async(app: App, options: dict[str, Any]) -> APIRouter:
     """The endpoints as `async def`."""
     router = APIRouter()
-    durable = _durable(app, "async", options)
+    durable = _Durable(app, "async", options)
 
     @router.post("/checkout/{shop}", response_model=Receipt, status_code=201)
     @durable("checkout", headers=["authorization"])
@@ -154,7 +156,7 @@ def in_async(app: App, options: dict[str, Any]) -> APIRouter:
 def in_blocking(app: App, options: dict[str, Any]) -> APIRouter:
     """The endpoints as `def`."""
     router = APIRouter()
-    durable = _durable(app, "blocking", options)
+    durable = _Durable(app, "blocking", options)
 
     @router.post("/checkout/{shop}", response_model=Receipt, status_code=201)
     @durable("checkout", headers=["authorization"])
@@ -209,8 +211,14 @@ def _branch(ctx: onward.BlockingContext, name: str) -> Callable[[], Any]:
     return lambda: ctx.step.run(name, work, name, name)
 
 
-def _durable(app: App, kind: str, options: dict[str, Any]) -> Callable[..., Any]:
-    return lambda id_, **more: onward.endpoint(app, f"{kind}-{id_}", **{**options, **more})
+class _Durable:
+    """`onward.endpoint` with the options of a test."""
+
+    def __init__(self, app: App, kind: str, options: dict[str, Any]) -> None:
+        self._app, self._kind, self._options = app, kind, options
+
+    def __call__(self, id_: str, **more: Any) -> Callable[[_F], _F]:
+        return onward.endpoint(self._app, f"{self._kind}-{id_}", **{**self._options, **more})
 
 
 def answer_of(value: Any, how: str, status: int) -> Any:
