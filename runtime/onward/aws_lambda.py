@@ -54,11 +54,24 @@ def _call(app: App, event: Mapping[str, Any], context: Any) -> WireResponse:
             str(event.get("function_id") or ""),
             str(event.get("step_id") or ""),
             request,
-            engine.Platform(engine.lambda_limits(context), abandons=False),
+            engine.Platform(
+                engine.lambda_limits(context),
+                abandons=False,
+                headers=_headers(event),
+                raw_request=(event, context),
+            ),
         )
     except OnwardError as error:
         return engine.refusal(error)
     return _drive(execution)
+
+
+def _headers(event: Mapping[str, Any]) -> dict[str, str]:
+    """The headers that came with a direct call, for middleware: `traceparent`, for one."""
+    fields = event.get("headers")
+    if not isinstance(fields, Mapping):
+        return {}
+    return {str(name).lower(): str(value) for name, value in fields.items()}
 
 
 def _drive(execution: Execution) -> WireResponse:

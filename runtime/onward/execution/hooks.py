@@ -62,6 +62,8 @@ class CallHooks:
         self.variables: Variables = outside_steps()
         self.extras: Mapping[str, Any] = {}
         self.replaying: Callable[[], bool] = lambda: True
+        #: What it answers may be handed to its caller by the orchestrator: nothing may hide it.
+        self._is_endpoint = not function.triggers
         self._single = function.checkpointing is None or call.targeted
         self._last = call.attempt + 1 >= call.max_attempts
         self._lock = threading.RLock()
@@ -240,7 +242,7 @@ class CallHooks:
                     raise TypeError(f"it returned {type(event).__name__}, not an InboundEvent.")  # noqa: TRY301
             except Exception as error:  # noqa: BLE001 - see above
                 self.chain.failed(item, "transform_event", error, f"the event {before.name!r}")
-        return {**wire, **_wire(event)}
+        return wire if event == InboundEvent.of(wire) else {**wire, **_wire(event)}
 
     def _about_a_run(self, data: dict[str, Any]) -> dict[str, Any]:
         opened = dict(data)
@@ -360,13 +362,17 @@ class CallHooks:
     def function_returned(self, data: str) -> str:
         """The function's result as it is reported. Raises MiddlewareError."""
         self._no_more_runs()
+        if self._is_endpoint:
+            return data
         return self.chain.output(self.calls, Outcome(None, text=data)).text
 
     def function_failed(self, failure: Failure, error: BaseException) -> Failure:
         """The function's failure as it is reported."""
         try:
             self._no_more_runs()
-            return failure if isinstance(error, MiddlewareError) else self._failure(failure, None)
+            if self._is_endpoint or isinstance(error, MiddlewareError):
+                return failure
+            return self._failure(failure, None)
         except MiddlewareError as raised:
             return failure_of(raised)
 

@@ -230,7 +230,8 @@ class Middleware:
     def transform_output(self, call: Call, outcome: Outcome) -> Outcome:  # noqa: ARG002
         """An outcome on its way out, of a step or of the function (`outcome.step` is None).
 
-        Data must stay data, and an error an error.
+        Data must stay data, and an error an error. The response of a durable endpoint does not
+        pass: its caller may get it from the orchestrator.
         """
         return outcome
 

@@ -4,7 +4,8 @@ The payload is an envelope around what would have gone over HTTP:
 
     {"onward": "call", "function_id": "app-function", "step_id": "step", "request": {…}}
 
-and the answer is `{"status": 206, "headers": {…}, "body": …}` with the body as a JSON value.
+(`headers`, if there are any, reach middleware: `traceparent`, for one), and the answer is
+`{"status": 206, "headers": {…}, "body": …}` with the body as a JSON value.
 `{"onward": "functions"}` answers the app's registration.
 """
 
