@@ -73,8 +73,7 @@ class _Context:
     def failure(self) -> Failure:
         """In an `on_failure` handler: what the run failed with, and the event that started it.
 
-        Raises StepUsageError in other functions, EventSchemaError if that event's data does not
-        fit its schema.
+        Raises StepUsageError in other functions.
         """
         failure: Failure = self._driver.failure(self.event)
         return failure

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from onward.context import InboundEvent
-from onward.errors import StepError, StepUsageError
+from onward.errors import EventSchemaError, StepError, StepUsageError
 from onward.protocol.registration import FUNCTION_FAILED
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ class Failure:
 
     Args:
         error: What it failed with: `error.name`, `error.message` and `error.stack`.
-        event: The event that had started it, its data as its schema says.
+        event: The event that had started it, its data as its schema says; as it came where it does
+            not fit, which may be what the run failed of.
         events: All of them, for a function that takes batches.
         run_id: The run that failed.
         function_id: Its function's id, with the app's in front.
@@ -40,9 +41,7 @@ def failure_of(event: InboundEvent, app: App | None = None) -> Failure:
         event: The event that a failure handler has received.
         app: Whose schemas the original event's data is rebuilt by.
 
-    Raises:
-        StepUsageError: It is another event.
-        EventSchemaError: The original event does not fit its schema.
+    Raises StepUsageError for another event.
     """
     data = event.data
     if event.name != FUNCTION_FAILED or not isinstance(data, Mapping):
@@ -77,4 +76,7 @@ def _original(wire: object, app: App | None) -> InboundEvent:
 
     from onward.schemas import received
 
-    return replace(event, data=received(app, event.name, event.data, event_id=event.id))
+    try:
+        return replace(event, data=received(app, event.name, event.data, event_id=event.id))
+    except EventSchemaError:
+        return event

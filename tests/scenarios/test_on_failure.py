@@ -92,6 +92,23 @@ def test_the_other_kind_of_handler(world: World) -> None:
     assert told == ["at once"]
 
 
+def test_an_event_that_did_not_fit_is_told_as_it_came(world: World) -> None:
+    async def in_async(ctx: Context) -> None: ...
+
+    def in_blocking(ctx: BlockingContext) -> None: ...
+
+    async def handled(ctx: Context) -> None:
+        told.append((ctx.failure.error.name, ctx.failure.event.data))
+
+    told: list[Any] = []
+    world.define(in_async, in_blocking, trigger=Event(EVENT, schema=Paid), on_failure=handled)
+    run_id = world.start({"order": "many"})
+    assert world.finish(run_id).error["name"] == "EventSchemaError"
+    eventually(lambda: len(_runs(world)) == 2, "the handler was not called")
+    world.finish(next(run for run in _runs(world) if run != run_id))
+    assert told == [("EventSchemaError", {"order": "many"})]
+
+
 def test_a_run_that_completes_has_no_failure(world: World) -> None:
     async def in_async(ctx: Context) -> str:
         return ctx.failure.run_id
