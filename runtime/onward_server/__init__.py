@@ -13,6 +13,7 @@ from onward_server.orchestrator import (
 )
 from onward_server.settings import Settings
 from onward_server.store import StoreError, StoreFullError, StoreVersionError
+from onward_server.sync import SyncError
 from onward_server.trace import TraceEvent
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "StoreError",
     "StoreFullError",
     "StoreVersionError",
+    "SyncError",
     "TraceEvent",
     "UnknownRunError",
 ]

@@ -16,6 +16,7 @@ from onward.errors import ConfigurationError, OnwardError
 from onward.protocol import headers as names
 from onward_server import queries
 from onward_server.answers import BadOpsError, parse_ops
+from onward_server.auth import Auth, guarded
 from onward_server.cancellations import CancellationApi
 from onward_server.endpoints import EndpointApi
 from onward_server.events import BadEventError
@@ -270,6 +271,22 @@ class Api:
         """The body of a request. Raises BodyTooLargeError."""
         return await _read(request.receive, self._limit)
 
+    async def introspect(self, _request: Request) -> Response:
+        """`GET /dev`: how SDKs find a development server, and what is registered on it."""
+        functions = [
+            {
+                "id": function.fn_id,
+                "slug": function.id,
+                "name": function.name,
+                "triggers": [
+                    *({"event": trigger.event} for trigger in function.triggers),
+                    *({"cron": schedule.expression} for schedule in function.schedules),
+                ],
+            }
+            for function in self._orchestrator.functions.values()
+        ]
+        return respond(200, {"version": "onward", "functions": functions, "handlers": []})
+
     async def health(self, _request: Request) -> Response:
         """`GET /health`."""
         return respond(200, {"status": 200, "message": "OK"})
@@ -372,6 +389,7 @@ def make_api(orchestrator: Orchestrator) -> ASGIApp:
         ("GET", "/v0/runs/{run_id}/actions", api.run_actions),
         ("GET", "/v0/runs/{run_id}/batch", api.run_batch),
         ("POST", "/v1/signals", api.post_signal),
+        ("GET", "/dev", api.introspect),
         ("GET", "/health", api.health),
         *EndpointApi(orchestrator, api.read).routes(),
         *CancellationApi(orchestrator, api.read).routes(),
@@ -383,4 +401,4 @@ def make_api(orchestrator: Orchestrator) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await api(scope, receive, send, router)
 
-    return app
+    return guarded(app, Auth(orchestrator.settings))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import time
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -14,6 +15,7 @@ import httpx
 from onward.errors import ConfigurationError, MissingExtraError
 from onward.protocol import headers as names
 from onward.protocol.direct import call_payload
+from onward.protocol.signature import sign, verify
 from onward_server.answers import Answer
 from onward_server.call_body import RenderedCall
 from onward_server.json_text import JsonError, dumps, loads
@@ -160,12 +162,14 @@ class HttpInvoker:
     """Calls the app at `url` as an Inngest server does: `POST URL?fnId=…&stepId=…`.
 
     Connections are kept alive; loopback is never reached through a proxy. `concurrency` is the most
-    calls in flight at once.
+    calls in flight at once. With a `signing_key` calls are signed, and the signature of an answer
+    that has one is checked.
     """
 
-    def __init__(self, url: str, *, concurrency: int = 100) -> None:
+    def __init__(self, url: str, *, concurrency: int = 100, signing_key: str | None = None) -> None:
         self.url = url
         self.concurrency = concurrency
+        self._key = signing_key
         self._client: httpx.AsyncClient | None = None
 
     def address(self, function_id: str, target: str) -> str:
@@ -193,8 +197,21 @@ class HttpInvoker:
         if self._client is None:
             self._client = http_client(self.url, self.concurrency)
         url = self.address(call.function_id, call.target)
-        response = await _post(self._client, url, call.body, call.headers, timeout)
-        return Answer(response.status_code, dict(response.headers), response.content)
+        fields = dict(call.headers)
+        if self._key is not None:
+            fields[names.SIGNATURE] = sign(call.body, self._key, int(time.time()))
+        response = await _post(self._client, url, call.body, fields, timeout)
+        answer = Answer(response.status_code, dict(response.headers), response.content)
+        signature = answer.headers.get(names.SIGNATURE)
+        if self._key is None or not signature:
+            return answer
+        if not verify(answer.body, signature, self._key, now=time.time()):
+            raise InvokeError(
+                f"The answer of {self.url} is signed with another key, or was changed on its way,"
+                " or is older than five minutes: nothing of it is taken. Give the app the signing"
+                " key of this orchestrator, and check both clocks."
+            )
+        return answer
 
     async def aclose(self) -> None:
         """Closes the connections."""
@@ -364,17 +381,17 @@ def lambda_answer(body: bytes, function_error: str | None, name: str) -> Answer:
     )
 
 
-def make_invoker(url: str, *, concurrency: int) -> Invoker:
+def make_invoker(url: str, *, concurrency: int, signing_key: str | None = None) -> Invoker:
     """The invoker for the scheme of `url`. Raises ConfigurationError for one that is unknown."""
     scheme = urlsplit(url).scheme
     if scheme in {"http", "https"}:
-        return HttpInvoker(url, concurrency=concurrency)
+        return HttpInvoker(url, concurrency=concurrency, signing_key=signing_key)
     if scheme == "lambda":
         return LambdaInvoker(url, concurrency=concurrency)
     if scheme in {"endpoint+http", "endpoint+https"}:
         from onward_server.endpoint_invoker import EndpointInvoker
 
-        return EndpointInvoker(url, concurrency=concurrency)
+        return EndpointInvoker(url, concurrency=concurrency, signing_key=signing_key)
     raise ConfigurationError(
         f"{url!r} is no address that a function can be called at. Register it with an http://,"
         " https:// or lambda:// URL."

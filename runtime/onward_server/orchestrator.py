@@ -258,6 +258,16 @@ class Orchestrator:
             self._trace.emit(trace.NOTICE, "", time.time(), {"app": parsed.app, "text": notice})
         return Registered(modified, stable_uuid("app", parsed.app), notices)
 
+    async def sync(self, url: str) -> Registered | None:
+        """Asks the app at `url` for its functions.
+
+        Returns None where the app registers itself over the API instead. Raises SyncError for an
+        app that does not answer as one, ConfigurationError for functions that cannot be served.
+        """
+        from onward_server.sync import sync
+
+        return await sync(self, url)
+
     def _adopt(self, parsed: Registration, invoker: Invoker | None) -> None:
         for function_id, chosen in self._registry.adopt(parsed, invoker).items():
             self._dispatcher.set_invoker(function_id, chosen)

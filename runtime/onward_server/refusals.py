@@ -69,12 +69,20 @@ def stalled(ops: Sequence[WireOp]) -> RunRefusedError:
 
 
 def overflow(steps: int, size: int, settings: Settings) -> RunRefusedError:
-    """A journal that has outgrown the limits."""
+    """A journal that has outgrown the limits; names and first sentences are the server's own."""
+    advice = (
+        f"It has {steps:,} steps and {size:,} bytes of results. Split the work into several runs,"
+        " or keep large results elsewhere and return where they are."
+    )
+    if steps >= settings.max_steps:
+        return RunRefusedError(
+            "InngestErrFunctionOverflowed",
+            f"The function run exceeded the step limit of {settings.max_steps} steps. {advice}",
+        )
     return RunRefusedError(
-        "RunOverflowError",
-        f"The run has {steps:,} steps and {size:,} bytes of results; the limits are"
-        f" {settings.max_steps:,} and {settings.max_run_bytes:,}. Split the work into several runs,"
-        " or keep large results elsewhere and return where they are.",
+        "InngestErrStateOverflowed",
+        f"The function run exceeded the state size limit of {settings.max_run_bytes} bytes."
+        f" {advice}",
     )
 
 

@@ -64,7 +64,7 @@ class Registry:
                 )
             if invoker is not None:
                 continue
-            make_invoker(function.url, concurrency=self._settings.max_concurrent_calls)
+            self._make(function.url)
 
     def adopt(self, parsed: Registration, invoker: Invoker | None) -> dict[str, Invoker]:
         """Takes in an app in place of what it was. Returns who calls which function."""
@@ -83,11 +83,17 @@ class Registry:
     def _invoker_for(self, url: str) -> Invoker | None:
         if url not in self._invokers:
             try:
-                made = make_invoker(url, concurrency=self._settings.max_concurrent_calls)
+                made = self._make(url)
             except ConfigurationError:
                 return None  # registered with an invoker of its own, in an earlier process
             self._invokers[url] = made
         return self._invokers[url]
+
+    def _make(self, url: str) -> Invoker:
+        settings = self._settings
+        return make_invoker(
+            url, concurrency=settings.max_concurrent_calls, signing_key=settings.signing_key
+        )
 
     async def close(self) -> None:
         """Closes the connections of the invokers that were made here."""

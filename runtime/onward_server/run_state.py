@@ -326,7 +326,7 @@ class RunState(RunMemory):
     def _start(self, job: Job, effects: Effects, now: Now) -> None:
         """Dispatches `job` now, unless the run has outgrown its limits."""
         settings = self.settings
-        if len(self.steps) > settings.max_steps or self.size > settings.max_run_bytes:
+        if len(self.steps) >= settings.max_steps or self.size > settings.max_run_bytes:
             raise refusals.overflow(len(self.steps), self.size, settings)
         if not job.targeted:
             self.redo = None  # this call sees everything that came so far

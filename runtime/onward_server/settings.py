@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MEBIBYTE = 1024 * 1024
 
@@ -11,8 +11,7 @@ MEBIBYTE = 1024 * 1024
 class Settings:
     """Limits and delays. All times are seconds, all sizes bytes.
 
-    The defaults are those of an Inngest server, except that a run may have more steps and that
-    nothing is polled.
+    The defaults are those of an Inngest server, except that nothing is polled.
 
     Attributes:
         retry_base_s: Delay before the first retry; it doubles with each further attempt.
@@ -28,13 +27,16 @@ class Settings:
         max_concurrent_calls: Calls in flight at once to one HTTP endpoint.
         max_step_bytes: The largest result of one step; above it a checkpoint answers 413.
         max_run_bytes: The largest journal of a run; above it the run fails at the next call.
-        max_steps: The most steps in a run; above it the run fails at the next call.
+        max_steps: The steps with which a run fails at its next call.
         trim_bytes: A journal larger than this is left out of the call request (`use_api`).
         max_body_bytes: The largest request body that the API reads.
         max_idle_continuations: Continuations in a row without a new result before the run fails.
         event_id_window_s: How long the id of an event keeps a second event from starting runs.
         endpoint_lease_s: How long nothing may be heard of a request that drives a durable
             endpoint's run, before the endpoint is called to finish it.
+        signing_key: Signs the calls of functions; registrations, checkpoints and reads of the API
+            must then bear its token (SDK specification, 4.1). None: a development server.
+        event_keys: The keys that events may be sent with; empty, any.
         synchronous: SQLite's `synchronous`: `FULL` survives a power cut, `NORMAL` a killed process.
     """
 
@@ -51,12 +53,14 @@ class Settings:
     max_concurrent_calls: int = 100
     max_step_bytes: int = 4 * MEBIBYTE
     max_run_bytes: int = 32 * MEBIBYTE
-    max_steps: int = 10_000
+    max_steps: int = 1_000
     trim_bytes: int = 4 * MEBIBYTE
     max_body_bytes: int = 16 * MEBIBYTE
     max_idle_continuations: int = 100
     event_id_window_s: float = 86400.0
     endpoint_lease_s: float = 20.0
+    signing_key: str | None = field(default=None, repr=False)
+    event_keys: tuple[str, ...] = field(default=(), repr=False)
     synchronous: str = "FULL"
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from onward.protocol.signature import bearer_token, sign, verify
 from onward_server import Orchestrator, RunView, Settings, TraceEvent
 from onward_server.serving import serve, serve_asgi
 from tests.golden.recordings import (
@@ -117,7 +119,8 @@ class Replay:
     async def function(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a call as the recorded function did."""
         request = Request(scope, receive)
-        body = json.loads(await request.body())
+        self._raw = await request.body()
+        body = json.loads(self._raw)
         self.made.append(body)
         call = self._match(request, body)
         if call is None:
@@ -157,6 +160,8 @@ class Replay:
         ctx = body["ctx"]
         ours = {key: request.headers.get(key) for key in expected}
         found += differences(expected, ours, mapping, "headers")
+        if "x-inngest-signature" in call.exchange.request["headers"]:
+            found += self._signature_problems(request)
         ids = {"x-request-id": ctx["request_id"], "x-inngest-job-id": ctx["job_id"]}
         found += [
             f"header {key} is not {value!r}"
@@ -167,6 +172,12 @@ class Replay:
         path = call.exchange.request["path"].split("?")[0]
         found += differences(path, request.url.path, mapping, "path")
         return found
+
+    def _signature_problems(self, request: Request) -> list[str]:
+        key = self.orchestrator.settings.signing_key
+        header = request.headers.get("x-inngest-signature", "")
+        good = key is not None and verify(self._raw, header, key, now=time.time())
+        return [] if good else [f"the signature {header!r} is wrong"]
 
     async def _play(self, call: RecordedCall, body: dict[str, Any]) -> Response:
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -179,12 +190,18 @@ class Replay:
         await self._pass(call.exchange)
         answer = call.exchange.response
         content = json.dumps(self.mapping.translate(answer["body"]))
-        return Response(content, answer["status"], answer["headers"])
+        headers = dict(answer["headers"])
+        if "x-inngest-signature" in headers:  # made again: its ids differ, and it has an age
+            key = self.orchestrator.settings.signing_key
+            assert key is not None
+            headers["x-inngest-signature"] = sign(content.encode(), key, int(time.time()))
+        return Response(content, answer["status"], headers)
 
     async def _checkpoint(self, client: httpx.AsyncClient, checkpoint: Exchange) -> None:
         request = self.mapping.translate(checkpoint.body)
         path = checkpoint.request["path"].replace(checkpoint.body["run_id"], request["run_id"])
-        response = await client.post(self.api + path, json=request)
+        fields = {"authorization": checkpoint.request["headers"].get("authorization", "")}
+        response = await client.post(self.api + path, json=request, headers=fields)
         expected = checkpoint.response
         ours = {
             "status": response.status_code,
@@ -192,8 +209,6 @@ class Replay:
             "body": response.json(),
         }
         recorded = {key: expected[key] for key in ours}
-        if recorded["headers"]["x-inngest-server-kind"] == "cloud":
-            ours["headers"]["x-inngest-server-kind"] = "cloud"  # ours is always a dev server
         self.problems += differences(recorded, ours, self.mapping, "checkpoint")
 
     # Whose turn it is, and when the clock moves
@@ -251,7 +266,10 @@ class Replay:
             text = json.dumps(registration).replace("http://127.0.0.1:3000", function.url)
             response = httpx.Response(200)
             async with httpx.AsyncClient(trust_env=False) as client:
-                response = await client.post(f"{api.url}/fn/register", content=text)
+                fields = {}
+                if key := self.orchestrator.settings.signing_key:
+                    fields["authorization"] = f"Bearer {bearer_token(key)}"
+                response = await client.post(f"{api.url}/fn/register", content=text, headers=fields)
             assert response.status_code == 200, response.text
             run_id = await begin(self)
             view = await self.orchestrator.result(run_id)
@@ -267,12 +285,12 @@ IGNORED_HEADERS = {
     "traceparent": "trace ids are random; every call carries one of its own",
     "x-request-id": "checked against ctx.request_id, which is mapped",
     "x-inngest-job-id": "checked against ctx.job_id, which is mapped",
-    "x-inngest-signature": "the embedded orchestrator runs in dev mode, which signs nothing",
+    "x-inngest-signature": "checked with the key: it holds the time",
 }
 
 
-async def orchestrator_on(clock: ManualClock) -> Orchestrator:
+async def orchestrator_on(clock: ManualClock, settings: Settings | None = None) -> Orchestrator:
     """A started orchestrator in memory."""
-    orchestrator = Orchestrator(":memory:", Settings(), clock=clock)
+    orchestrator = Orchestrator(":memory:", settings or Settings(), clock=clock)
     await orchestrator.start()
     return orchestrator

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from onward_server import RunView
+from onward_server import RunView, Settings
 from tests.golden.orchestrator_replay import ManualClock, Replay, orchestrator_on
 from tests.golden.recordings import RecordedCall, load, names
 
@@ -65,6 +65,10 @@ ADAPTED = {
     "stack.current of the planned call in checkpoint-api-down-fallback": "two concurrent calls plan"
     " the step; which one is first was a race",
 }
+#: The key that the signed recordings were made with.
+KEY = "signkey-test-66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925"
+SETTINGS = {"signed-run": Settings(signing_key=KEY, event_keys=("abcdef12",))}
+
 #: Runs that the first one starts, played with it.
 COMPANIONS = {"on-failure": ["on-failure-failure"], "invoke-child": ["child"]}
 #: What the recorded server says about an invoked run that ours does not, each with the reason.
@@ -196,7 +200,7 @@ STIMULI: dict[str, list[Any]] = {
 async def play(*chosen: str) -> tuple[Replay, RunView]:
     recordings = [load(name) for name in chosen]
     clock = ManualClock()
-    orchestrator = await orchestrator_on(clock)
+    orchestrator = await orchestrator_on(clock, SETTINGS.get(chosen[0]))
     replay = Replay(
         recordings, orchestrator, clock, adapter(chosen[0]), list(STIMULI.get(chosen[0], []))
     )

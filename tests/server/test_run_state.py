@@ -459,11 +459,26 @@ def test_a_result_that_is_answered_again_and_again_ends() -> None:
 
 
 def test_a_run_that_outgrows_its_limits_fails_at_its_next_call() -> None:
-    machine = Machine(max_steps=1)
+    machine = Machine(max_steps=2)
     machine.answer(report(run_op("a")))
     assert not machine.run.over
     machine.answer(report(run_op("b")))
-    assert "2 steps" in machine.error
+    assert "InngestErrFunctionOverflowed" in machine.error
+    assert "exceeded the step limit of 2 steps. It has 2 steps" in machine.error
+
+
+def test_a_run_that_completes_in_one_call_may_have_as_many_steps_as_it_likes() -> None:
+    machine = Machine(max_steps=2)
+    machine.run.checkpoint(machine.job.request_id, parsed(*(run_op(name) for name in "abc")))
+    machine.answer(complete("done"))
+    assert machine.run.status is Status.COMPLETED
+
+
+def test_a_run_whose_results_are_too_large_fails_at_its_next_call() -> None:
+    machine = Machine(max_run_bytes=100)
+    machine.answer(report(run_op("a", "x" * 200)))
+    assert "InngestErrStateOverflowed" in machine.error
+    assert "exceeded the state size limit of 100 bytes" in machine.error
 
 
 def test_an_answer_that_is_no_protocol_is_a_failed_attempt() -> None:
