@@ -295,6 +295,8 @@ class CallHooks:
             if _is_event(memo):
                 raw = self._event(memo.raw)
                 return replace(memo, raw=raw, value=raw.get("data"))
+            if memo.error is None and "data" not in memo.raw:
+                return memo  # of no shape that is known here: refused when its step is called
             after = self.chain.recorded(self.calls, _outcome(memo))
             if after.error is not None:
                 return replace(memo, error=after.error)
