@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.sdks.scenarios import branches, configured, errors, events, invoking, steps
+from tests.sdks.scenarios import branches, configured, endpoints, errors, events, invoking, steps
 
-__all__ = ["branches", "configured", "errors", "events", "invoking", "steps"]
+__all__ = ["branches", "configured", "endpoints", "errors", "events", "invoking", "steps"]
