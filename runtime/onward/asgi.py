@@ -14,7 +14,7 @@ from onward.execution import engine
 from onward.execution.draining import drain_on_sigterm
 from onward.execution.on_worker import on_worker
 from onward.execution.session import Hung
-from onward.protocol.response import WireResponse
+from onward.protocol.response import WireResponse, encode_stream
 
 if TYPE_CHECKING:
     from onward.app import App
@@ -40,7 +40,9 @@ class Served:
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
             self._drain_when_told()  # a mounted app is told of no lifespan
-            await _send(await self._answer(scope, receive), send)
+            answer = await self._answer(scope, receive, send)
+            if answer is not None:
+                await _send(answer, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -57,7 +59,8 @@ class Served:
             self._drains = True
             drain_on_sigterm()
 
-    async def _answer(self, scope: Scope, receive: Receive) -> WireResponse:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> WireResponse | None:
+        """The answer; None: it has been sent."""
         surface = self._surface
         request = _request(scope)
         refused = surface.admit(request)
@@ -73,8 +76,35 @@ class Served:
         if isinstance(plan, serving.Registration):
             told = await on_worker(partial(engine.register, surface.app, plan))
             return surface.registered(plan, told, now=time.time())
+        head = surface.streamed(plan) if "aws.context" not in scope else None
+        if head is not None:
+            await self._stream(head, plan, request, scope, send)
+            return None
+        return await self._called(plan, request, scope)
+
+    async def _stream(
+        self,
+        head: WireResponse,
+        plan: serving.Call,
+        request: serving.Request,
+        scope: Scope,
+        send: Send,
+    ) -> None:
+        """Keep the connection busy until the function has answered."""
+        running = asyncio.ensure_future(self._called(plan, request, scope))
+        try:
+            await _send_head(head, send)
+            while not (await asyncio.wait({running}, timeout=serving.KEEP_ALIVE_S))[0]:
+                await _send_part(serving.KEEP_ALIVE, send, more=True)
+            await _send_part(encode_stream(running.result()), send)
+        finally:
+            running.cancel()
+
+    async def _called(
+        self, plan: serving.Call, request: serving.Request, scope: Scope
+    ) -> WireResponse:
         response = await self._call(plan, request, scope)
-        return surface.finished(plan, response, now=time.time())
+        return self._surface.finished(plan, response, now=time.time())
 
     async def _call(
         self, plan: serving.Call, request: serving.Request, scope: Scope
@@ -142,7 +172,15 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 async def _send(answer: WireResponse, send: Send) -> None:
+    answer.headers["content-length"] = str(len(answer.body))
+    await _send_head(answer, send)
+    await _send_part(answer.body, send)
+
+
+async def _send_head(answer: WireResponse, send: Send) -> None:
     fields = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
-    fields.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": fields})
-    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _send_part(body: bytes, send: Send, *, more: bool = False) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": more})

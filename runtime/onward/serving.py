@@ -26,7 +26,7 @@ from onward.execution import engine
 from onward.execution.abandoned import abandoned
 from onward.logs import runtime as log
 from onward.protocol import headers
-from onward.protocol.response import WireResponse, base_headers
+from onward.protocol.response import STREAMED, WireResponse, base_headers
 from onward.protocol.signature import bearer_token, sign, verify
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 #: The largest body that is read, in bytes; larger journals come trimmed.
 BODY_LIMIT = 64_000_000
+
+#: What is sent while a streamed answer is not there yet, and how often, in seconds. JSON may begin
+#: with blanks, so that servers need not take them off.
+KEEP_ALIVE, KEEP_ALIVE_S = b" ", 3.0
 
 #: What this SDK can do beyond the least, as servers ask for it (SDK specification, 4.5).
 CAPABILITIES = {"in_band_sync": "v1", "trust_probe": "v1"}
@@ -258,6 +262,16 @@ class Surface:
         """The answer to a call request, signed if the request was."""
         return self._signed(response, plan.key, now)
 
+    def streamed(self, plan: Plan) -> WireResponse | None:
+        """The head of a streamed answer, if this one is to be streamed.
+
+        `KEEP_ALIVE` goes every `KEEP_ALIVE_S` seconds while the function runs, and then
+        `encode_stream` of what `finished` gives.
+        """
+        if not isinstance(plan, Call) or not self.app.settings.streaming:
+            return None
+        return self._named(WireResponse(STREAMED, base_headers(engine.sdk_name()), b""))
+
     def refused(self, error: OnwardError) -> WireResponse:
         """The answer to a request that could not even be read, or not be run."""
         return self._named(engine.refusal(error))
@@ -403,6 +417,7 @@ class Surface:
             "env": settings.env,
             "event_api_origin": settings.events_url,
             "event_key_hash": sha256(event_key.encode()).hexdigest() if event_key else None,
+            "extra": {"native_crypto": True, "is_streaming": settings.streaming},
             "framework": self.framework,
             "sdk_language": LANGUAGE,
             "sdk_version": engine.sdk_name().partition(":v")[2],
@@ -443,11 +458,6 @@ def check_at_start(settings: Settings) -> None:
         log.setLevel(settings.log_level)
     if not settings.dev and not settings.signing_keys:
         log.error("%s", MISSING_SIGNING_KEY)
-    if settings.streaming:
-        log.warning(
-            "INNGEST_STREAMING is set. Onward does not stream: it answers before the platform's"
-            " deadline and continues, so that no connection is idle for longer than that."
-        )
 
 
 def too_large() -> OnwardError:

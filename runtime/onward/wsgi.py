@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from onward.errors import OnwardError
 from onward.execution import engine
 from onward.execution.draining import drain_on_sigterm
 from onward.execution.session import Hung, drain_all
-from onward.protocol.response import WireResponse
+from onward.execution.workers import workers
+from onward.protocol.response import WireResponse, encode_stream
 
 if TYPE_CHECKING:
     from onward.app import App
@@ -43,35 +45,45 @@ class Served:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        answer = self._answer(environ)
+        answer, rest = self._answer(environ)
         body = b"" if environ["REQUEST_METHOD"] == "HEAD" else answer.body
         fields = list(answer.headers.items())
-        fields.append(("content-length", str(len(answer.body))))
+        if rest is None:
+            fields.append(("content-length", str(len(answer.body))))
         start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", fields)
-        return [body]
+        return [body] if rest is None else rest
 
-    def _answer(self, environ: Environ) -> WireResponse:
+    def _answer(self, environ: Environ) -> tuple[WireResponse, Iterable[bytes] | None]:
+        """The answer; with a second part, its head, and what is streamed after it."""
         surface = self._surface
         request = _request(environ)
         refused = surface.admit(request)
         if refused is not None:
-            return refused
+            return refused, None
         try:
             request = _request(environ, _read_body(environ, request))
         except OnwardError as error:
-            return surface.refused(error)
+            return surface.refused(error), None
         plan = surface.plan(request, now=time.time())
         if isinstance(plan, serving.Reply):
-            return plan.response
+            return plan.response, None
         if isinstance(plan, serving.Registration):
             told = engine.register(surface.app, plan)
-            return surface.registered(plan, told, now=time.time())
+            return surface.registered(plan, told, now=time.time()), None
+        head = surface.streamed(plan) if _frozen(environ) is None else None
+        if head is None:
+            return self._called(plan, request, environ), None
+        return head, _stream(partial(self._called, plan, request, environ))
+
+    def _called(
+        self, plan: serving.Call, request: serving.Request, environ: Environ
+    ) -> WireResponse:
         response = self._call(plan, request, environ)
-        return surface.finished(plan, response, now=time.time())
+        return self._surface.finished(plan, response, now=time.time())
 
     def _call(self, plan: serving.Call, request: serving.Request, environ: Environ) -> WireResponse:
         app = self._surface.app
-        frozen = next((environ[name] for name in _CONTEXTS if name in environ), None)
+        frozen = _frozen(environ)
         try:
             platform = engine.Platform(
                 engine.server_limits(frozen), frozen is None, request.headers, environ
@@ -103,6 +115,34 @@ def drain() -> None:
     it: WSGI itself says nothing of the end.
     """
     drain_all()
+
+
+def _frozen(environ: Environ) -> Any:
+    """Lambda's context, where the process is frozen between calls."""
+    return next((environ[name] for name in _CONTEXTS if name in environ), None)
+
+
+def _stream(call: Callable[[], WireResponse]) -> Iterator[bytes]:
+    """Keep the connection busy until `call`, on a thread of Onward's, has answered."""
+    from concurrent.futures import Future
+
+    done: Future[WireResponse] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised again for whoever waits
+            done.set_exception(error)
+
+    workers.submit(run)
+    while True:
+        try:
+            answer = done.result(serving.KEEP_ALIVE_S)
+        except TimeoutError:
+            yield serving.KEEP_ALIVE
+        else:
+            break
+    yield encode_stream(answer)
 
 
 def _drive(execution: Execution) -> WireResponse:

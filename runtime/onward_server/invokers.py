@@ -15,6 +15,7 @@ import httpx
 from onward.errors import ConfigurationError, MissingExtraError
 from onward.protocol import headers as names
 from onward.protocol.direct import call_payload
+from onward.protocol.response import STREAMED, decode_stream
 from onward.protocol.signature import sign, verify
 from onward_server.answers import Answer
 from onward_server.call_body import RenderedCall
@@ -158,6 +159,21 @@ async def send_request(
         ) from error
 
 
+def _whole(response: httpx.Response) -> Answer:
+    """The answer, out of its stream if it was streamed. Raises InvokeError for half a stream."""
+    fields = dict(response.headers)
+    if response.status_code != STREAMED:
+        return Answer(response.status_code, fields, response.content)
+    try:
+        told = decode_stream(response.content)
+    except ValueError as error:
+        raise InvokeError(
+            f"The streamed answer of {response.url} broke off ({error}): the function's process"
+            " ended, or something between closed the connection."
+        ) from error
+    return Answer(told.status, {**fields, **told.headers}, told.body)
+
+
 class HttpInvoker:
     """Calls the app at `url` as an Inngest server does: `POST URL?fnId=…&stepId=…`.
 
@@ -201,7 +217,7 @@ class HttpInvoker:
         if self._key is not None:
             fields[names.SIGNATURE] = sign(call.body, self._key, int(time.time()))
         response = await _post(self._client, url, call.body, fields, timeout)
-        answer = Answer(response.status_code, dict(response.headers), response.content)
+        answer = _whole(response)
         signature = answer.headers.get(names.SIGNATURE)
         if self._key is None or not signature:
             return answer

@@ -94,7 +94,7 @@ def test_what_an_orchestrator_with_the_key_is_told(
         "env": "branch",
         "event_api_origin": "http://127.0.0.1:8288",
         "event_key_hash": sha256(b"an-event-key").hexdigest(),
-        "extra": {"native_crypto": True},
+        "extra": {"is_streaming": False, "native_crypto": True},
         "framework": http.name,
         "function_count": 2,
         "has_event_key": True,

@@ -197,12 +197,11 @@ def test_a_missing_key_is_said_at_once(serve: Any, caplog: pytest.LogCaptureFixt
     assert caplog.records == []
 
 
-def test_streaming_is_declined_once_it_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("INNGEST_STREAMING", "force")
-    onward.asgi.serve(onward.App("shop", dev=True))
-    assert "Onward does not stream" in caplog.text
+@pytest.mark.parametrize(
+    ("value", "streams"), [("", False), ("1", True), ("force", True), ("disable", False)]
+)
+def test_streaming(*, value: str, streams: bool) -> None:
+    assert resolve_settings({"INNGEST_STREAMING": value}).streaming is streams
 
 
 def test_the_key_to_send_events_with() -> None:

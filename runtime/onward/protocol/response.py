@@ -11,6 +11,9 @@ from onward.protocol.checkpoint import encode_error, encode_ops
 
 CONTENT_TYPE = "application/json; charset=utf-8"
 
+#: The status of a streamed answer; its own comes at its end (SDK specification, 9).
+STREAMED = 201
+
 
 @dataclass(frozen=True, slots=True)
 class WireResponse:
@@ -45,3 +48,29 @@ def encode_response(response: Response, *, sdk: str) -> WireResponse:
     else:
         body = response.result if response.result is not None else "null"
     return WireResponse(response.status, fields, body.encode())
+
+
+def encode_stream(response: WireResponse) -> bytes:
+    """The end of a streamed answer: everything that its head could not say yet, as recorded.
+
+    The body goes as text: a server unpacks a body that is a JSON string once more.
+    """
+    whole = {
+        "status": response.status,
+        "headers": response.headers,
+        "body": response.body.decode(),
+    }
+    return json.dumps(whole).encode()
+
+
+def decode_stream(text: bytes) -> WireResponse:
+    """The answer in a streamed one. Raises ValueError for one that broke off."""
+    whole = json.loads(text)
+    if not isinstance(whole, dict) or not isinstance(whole.get("status"), int):
+        raise ValueError("no object with a status")  # noqa: TRY004 - it is the text that is wrong
+    fields, body = whole.get("headers") or {}, whole.get("body")
+    return WireResponse(
+        whole["status"],
+        {str(name).lower(): str(value) for name, value in dict(fields).items()},
+        body.encode() if isinstance(body, str) else json.dumps(body).encode(),
+    )
