@@ -296,27 +296,27 @@ def plans_only_one_open_branch(patch: pytest.MonkeyPatch) -> None:
 def starts_bodies_beside_orchestrated_ops(patch: pytest.MonkeyPatch) -> None:
     original = Invocation._plan
 
-    def plan(self: Invocation, now: float) -> Action | None:
+    def plan(self: Invocation, now: float, *, one: bool = False) -> Action | None:
         for call in self._open.values():
             if not call.orchestrated:
                 return self._begin(call, now)
-        return original(self, now)
+        return original(self, now, one=one)
 
     patch.setattr(Invocation, "_plan", plan)
 
 
 @mutant
 def runs_eagerly_where_it_is_told_to_plan(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Invocation, "_plans", lambda self: False)
+    patch.setattr(Invocation, "_folds", property(lambda self: False))
 
 
 @mutant
 def a_targeted_failure_beside_a_sleep_is_not_reported(patch: pytest.MonkeyPatch) -> None:
     original = Invocation._first_failure
 
-    def first_failure(self: Invocation, *, orchestrated: bool) -> StepCall | None:
-        found = original(self, orchestrated=orchestrated)
-        if orchestrated and found is not None and found.op is not None:
+    def first_failure(self: Invocation, *, outstanding: bool) -> StepCall | None:
+        found = original(self, outstanding=outstanding)
+        if outstanding and found is not None and found.op is not None:
             return None if found.op.code is Opcode.STEP_ERROR else found
         return found
 

@@ -91,11 +91,46 @@ def test_open_ops_are_reported_again_until_their_result_is_there() -> None:
 
 def test_eager_again_when_nothing_orchestrated_is_open() -> None:
     it = Driven([memo("nap", None)])
+    it.delivers(it.sleep("nap", 1))
+    it.starts(it.call("a"), it.call("b"))
+
+
+def test_a_step_that_was_planned_beside_a_sleep_is_not_run_beside_its_own_call() -> None:
+    it = Driven([memo("nap", None)])
     nap = it.sleep("nap", 1)
-    a = it.call("a")
+    it.call("a")
     it.delivers(nap)
-    b = it.call("b")
-    it.starts(a, b)
+    it.call("b")
+    it.answers(("StepPlanned", "a"), ("StepPlanned", "b"))
+
+
+def test_where_two_results_may_have_come_at_once_one_step_is_planned_for_all_their_calls() -> None:
+    it = Driven([memo("one", None), memo("two", None)])
+    one, two = it.sleep("one", 1), it.sleep("two", 1)
+    it.delivers(one)
+    it.delivers(two)
+    it.call("a")
+    it.call("b")
+    it.answers(("StepPlanned", "a"))
+
+
+def test_eager_again_after_the_step_that_was_planned_for_all() -> None:
+    it = Driven([memo("one", None), memo("two", None), memo("a")])
+    one, two = it.sleep("one", 1), it.sleep("two", 1)
+    it.delivers(one)
+    it.delivers(two)
+    a, b = it.call("a"), it.call("b")
+    it.delivers(a)
+    it.starts(b, it.call("c"))
+
+
+def test_where_the_function_plans_parallel_steps_their_results_may_come_at_once() -> None:
+    it = Driven([memo("a"), memo("b")], plan_parallel=True)
+    a, b = it.call("a"), it.call("b")
+    it.delivers(a)
+    it.delivers(b)
+    it.call("c")
+    it.answers(("StepPlanned", "c"))
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ def why_not(
         return "it has two ops with one id"
     if any(not op["id"] for op in ops):
         return "an op has no id: the function would be called again"
-    if targeted and not _one_mode([op for op in ops if op["op"] not in _STOPS]):
-        return "some ops of a targeted call's answer are in race mode and some are not"
+    if targeted and not _all_race(op for op in ops if op["op"] not in _STOPS):
+        return "the answer of a targeted call is not in race mode"
     if kinds["RunComplete"]:
         return _why_not_complete(ops, kinds)
     for alone in ("StepError", "StepFailed", "DiscoveryRequest", "None"):
@@ -55,18 +55,8 @@ def why_not(
 _STOPS = {"RunComplete", "DiscoveryRequest", "None"}
 
 
-def _races(op: Mapping[str, Any]) -> bool:
-    return bool((op.get("opts") or {}).get("parallelMode") == "race")
-
-
-def _one_mode(ops: Sequence[Mapping[str, Any]]) -> bool:
-    return len({_races(op) for op in ops}) < 2
-
-
-def _mode_problem(ops: Sequence[Mapping[str, Any]]) -> str | None:
-    if any(op["op"] in _WAITS for op in ops) and not all(map(_races, ops)):
-        return "not every op is in race mode, although one is orchestrated"
-    return None if _one_mode(ops) else "only some ops are in race mode"
+def _all_race(ops: Any) -> bool:
+    return all((op.get("opts") or {}).get("parallelMode") == "race" for op in ops)
 
 
 def _why_not_complete(ops: Sequence[Mapping[str, Any]], kinds: Counter[str]) -> str | None:
@@ -82,7 +72,7 @@ def _why_not_open(
     if unknown:
         return f"it has {sorted(unknown)}"
     if not kinds["StepRun"]:
-        return _mode_problem(ops)
+        return None if _all_race(ops) else "not every op is in race mode"
     if len(ops) == 1:
         return None
     if not unconfirmable:

@@ -36,10 +36,11 @@ class StepCall:
 
     `name` is the op's own on the wire: None for the user's id, empty for none. `callable_key`
     groups bodies whose durations predict each other. `size` is that of `opts` in bytes, where they
-    may be large. `expected` and `timeout` are in seconds; `tries` counts failures in place,
-    `overdue`: the body could not be stopped at its timeout. `started_at`, `not_before` (of an
-    in-place retry) and `wakes_at` (of a relative sleep) are instants on the driver's monotonic
-    clock. `token` is the driver's own.
+    may be large. `expected` and `timeout` are in seconds;
+    `tries` counts failures in place, `overdue`: the body could not be stopped at its timeout.
+    `raced`: an earlier invocation reported it in race mode (see `core.racing`).
+    `started_at`, `not_before` (of an in-place retry) and `wakes_at` (of a relative sleep) are
+    instants on the driver's monotonic clock. `token` is the driver's own.
     """
 
     code: Opcode
@@ -55,6 +56,7 @@ class StepCall:
     in_place_left: int = 0
     tries: int = 0
     overdue: bool = False
+    raced: bool = False
     token: Any = None
     index: int = 0
     id: str = ""
@@ -71,6 +73,11 @@ class StepCall:
     def orchestrated(self) -> bool:
         """Whether only the orchestrator can resolve it."""
         return self.code in ORCHESTRATED
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether its result makes a call of its own."""
+        return self.raced or self.code in ORCHESTRATED
 
     def op_of(self, code: Opcode, **changes: Any) -> Op:
         """An op of kind `code` about this step."""

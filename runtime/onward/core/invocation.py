@@ -232,6 +232,7 @@ class Invocation(Record):
         if delivery is None:
             return None
         call, memo, warning = delivery
+        self._racing.delivered(call)
         if warning:
             self.notices.append(warning)
         self._grace_at = inf
@@ -258,10 +259,10 @@ class Invocation(Record):
         if not self._past_replay:
             self._past_replay = True
             self._count_replayed()
-        orchestrated = any(call.orchestrated for call in self._open.values())
-        failure = self._first_failure(orchestrated=orchestrated)
+        outstanding = self._outstanding
+        failure = self._first_failure(outstanding=outstanding)
         if failure is not None or self._frontier_begun:
-            more = None if failure or orchestrated else self._rest_of_frontier(now)
+            more = None if failure or outstanding else self._rest_of_frontier(now)
             if more or self._running:
                 return more
             return self._report(failure) if failure else self._after_frontier()
@@ -269,11 +270,27 @@ class Invocation(Record):
             return self._target(now, busy)
         if not self._open and not self._failed:
             return None
-        if self._unconfirmable is not None or orchestrated or self._plans():
+        together = outstanding or self._plans_parallel
+        if together or self._folds or self._unconfirmable is not None:
             if self._running or self._wait_for_outside(now, busy):
                 return None
-            return self._plan(now) if self._unconfirmable is None else self._hand_over()
+            if self._unconfirmable is not None:
+                return self._hand_over()
+            return self._plan(now, one=not together)
         return self._start(now)
+
+    @property
+    def _outstanding(self) -> bool:
+        """Whether something open has a result to come that makes a call of its own."""
+        return any(call.outstanding for call in self._open.values())
+
+    @property
+    def _folds(self) -> bool:
+        """Whether other calls may run beside this one, with the same journal.
+
+        One step is planned then: they all ask for it, and the orchestrator calls for it once.
+        """
+        return self._at.plan_always or (self._racing.joined and not self._started)
 
     @property
     def _frontier_begun(self) -> bool:
@@ -290,16 +307,16 @@ class Invocation(Record):
 
     def _rest_of_frontier(self, now: float) -> Action | None:
         """The next step of the only frontier that this invocation may run."""
-        if self._single or self._plans() or self._unconfirmable is not None:
+        if self._single or self._plans_parallel or self._unconfirmable is not None:
             return None
         return self._start_next(now)
 
-    def _first_failure(self, *, orchestrated: bool) -> StepCall | None:
+    def _first_failure(self, *, outstanding: bool) -> StepCall | None:
         """The failed step to report.
 
-        Beside orchestrated ops a retriable one is planned instead, unless it was asked for.
+        Beside outstanding ops a retriable one is planned instead, unless it was asked for.
         """
-        planned = orchestrated and not self._at.targeted
+        planned = outstanding and not self._at.targeted
         for _, call in sorted(self._failed.items()):
             if not planned or (call.op is not None and call.op.code is Opcode.STEP_FAILED):
                 return call
@@ -345,14 +362,14 @@ class Invocation(Record):
             return self._respond(answers.step_run(op))
         return self._answer(answers.continuation(self._at.request_id))
 
-    def _plans(self) -> bool:
+    @property
+    def _plans_parallel(self) -> bool:
         several = len(self._open) + len(self._running) + len(self._failed) > 1
-        parallel = self._at.policy is None or self._at.plan_parallel
-        return self._at.plan_always or (parallel and several)
+        return self._at.plans_parallel and several
 
-    def _plan(self, now: float) -> Action | None:
+    def _plan(self, now: float, *, one: bool = False) -> Action | None:
         calls = (call for _, call in sorted({**self._open, **self._failed}.items()))
-        together = planning.that_go_together(calls)
+        together = planning.that_go_together(calls)[: 1 if one else None]
         return self._answer(answers.plan([planning.planned(call, now) for call in together]))
 
     def _target(self, now: float, busy: Callable[[], bool]) -> Action | None:
@@ -413,12 +430,12 @@ class Invocation(Record):
         """The deadline is here, or nothing fits before it."""
         if self._single and self._buffer.waiting:
             return self._after_frontier()
-        orchestrated = any(call.orchestrated for call in self._open.values())
-        if failure := self._first_failure(orchestrated=orchestrated):
+        outstanding = self._outstanding
+        if failure := self._first_failure(outstanding=outstanding):
             return self._report(failure)
         if self._progress:
             return self._answer(answers.continuation(self._at.request_id))
-        if orchestrated and not self._at.targeted and not self._replay.waiting:
+        if outstanding and not self._at.targeted and not self._replay.waiting:
             return self._plan(now)
         if self._cut:
             call = min(self._cut, key=lambda cut: cut.sequence)

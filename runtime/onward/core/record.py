@@ -12,6 +12,7 @@ from onward.core.deadline import Durations, fits
 from onward.core.journal import Journal
 from onward.core.ops import Op, Opcode
 from onward.core.planning import RESPONSE_LIMIT
+from onward.core.racing import Racing
 from onward.core.replay import Replay
 from onward.core.retry import Verdict, backoff
 from onward.core.situation import DEFAULT_POLICY, Situation
@@ -36,6 +37,7 @@ class Record:
         self._first_frontier_only = situation.first_frontier_only
         self._ids = StepIds()
         self._replay = Replay(situation.journal)
+        self._racing = Racing(always=situation.plans_parallel)
         self._buffer = Buffer(situation.policy or DEFAULT_POLICY)
         self._durations = durations or Durations()
         self._calls: dict[str, StepCall] = {}
@@ -102,6 +104,8 @@ class Record:
         call.sequence = len(self._calls)
         self._calls[call.id] = call
         self._grace_at = inf
+        if not self._past_replay:
+            self._racing.opened(call)
         if not self._replay.claim(call):
             self._open[call.sequence] = call
 
@@ -109,6 +113,7 @@ class Record:
         """The branch that waits for `call` was cancelled. True: its body must be stopped."""
         was, call.state = call.state, CallState.CLOSED
         self._branch_lost = True
+        self._racing.closed(call)
         if was is CallState.OPEN:
             if self._open.pop(call.sequence, None) is None:
                 self._replay.withdraw(call)

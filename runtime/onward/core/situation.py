@@ -43,6 +43,11 @@ class Situation:
         return self.target != NO_TARGET
 
     @property
+    def plans_parallel(self) -> bool:
+        """Whether each of several open steps gets a call of its own."""
+        return self.policy is None or self.plan_parallel
+
+    @property
     def last_attempt(self) -> bool:
         """Whether a failure of this call is final."""
         return self.attempt + 1 >= self.max_attempts
