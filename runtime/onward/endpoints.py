@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from onward.app import DEFAULT_RETRIES, MOST_RETRIES, App, Function, is_async
 from onward.config import Checkpointing, resolve_checkpointing
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+#: The ids of each app's endpoints.
+_taken: WeakKeyDictionary[App, set[str]] = WeakKeyDictionary()
 
 _HIDDEN = "onward_request"
 _ON_ASYNC = ("redirect", "token")
@@ -82,6 +86,7 @@ def endpoint(
             name=name or id,
         )
         context = _context_parameter(handler, where)
+        _taken.setdefault(app, set()).add(id)
         made = Endpoint(app, function, context, tuple(h.lower() for h in headers), on_async)
         return cast("_F", _wrap(made))
 
@@ -122,9 +127,10 @@ def _check(  # noqa: PLR0917 - each as the user gave it
         raise ConfigurationError(
             f"parallel of {where} is {parallel!r}. Write 'eager' or 'orchestrated'."
         )
-    if f"{app.id}-{id_}" in app.functions:
+    if f"{app.id}-{id_}" in app.functions or id_ in _taken.get(app, ()):
         raise ConfigurationError(
-            f"The app {app.id!r} has a function {id_!r} already. Give each its own id."
+            f"The app {app.id!r} has a function or an endpoint {id_!r} already. Give each its own"
+            " id."
         )
 
 

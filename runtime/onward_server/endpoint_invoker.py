@@ -15,7 +15,7 @@ from onward.core.ids import NO_TARGET
 from onward.protocol import headers as names
 from onward.protocol.signature import sign
 from onward_server.answers import Answer
-from onward_server.invokers import InvokeError, http_client, send_request
+from onward_server.invokers import InvokeError, http_client, send_request, trusted
 
 #: What the addresses of endpoints begin with, so that they are told from those of functions.
 SCHEME = "endpoint+"
@@ -28,7 +28,8 @@ class EndpointInvoker:
 
     Method, path, query, content type and body are those of the run's event; of the other headers an
     Inngest server keeps none. The endpoint fetches journal and event by itself. `concurrency` is
-    the most calls in flight at once; with a `signing_key` calls are signed.
+    the most calls in flight at once. With a `signing_key` calls are signed, and the signature of an
+    answer that has one is checked.
     """
 
     def __init__(self, url: str, *, concurrency: int = 100, signing_key: str | None = None) -> None:
@@ -69,7 +70,8 @@ class EndpointInvoker:
                 " orchestrator's: an endpoint gets only those headers of the first request again"
                 " that its `headers=` names."
             )
-        content = response.content
+        answer = Answer(response.status_code, fields, response.content)
+        content = trusted(answer, self.url, self._key).body
         if response.status_code == httpx.codes.PARTIAL_CONTENT and content[:1] == b"{":
             content = b"[" + content + b"]"  # as the TypeScript SDK answers the end of a run
         return Answer(response.status_code, fields, content)

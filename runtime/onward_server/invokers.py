@@ -19,6 +19,7 @@ from onward.protocol.response import STREAMED, decode_stream
 from onward.protocol.signature import sign, verify
 from onward_server.answers import Answer
 from onward_server.call_body import RenderedCall
+from onward_server.canonical import canonical
 from onward_server.json_text import JsonError, dumps, loads
 
 _CONNECT_TIMEOUT_S = 10.0
@@ -174,6 +175,18 @@ def _whole(response: httpx.Response) -> Answer:
     return Answer(told.status, {**fields, **told.headers}, told.body)
 
 
+def trusted(answer: Answer, url: str, key: str | None) -> Answer:
+    """`answer`, whose signature fits `key` if it has one. Raises InvokeError."""
+    signature = answer.headers.get(names.SIGNATURE)
+    if key is None or not signature or verify(answer.body, signature, key, now=time.time()):
+        return answer
+    raise InvokeError(
+        f"The answer of {url} is signed with another key, or was changed on its way, or is older"
+        " than five minutes: nothing of it is taken. Give the app the signing key of this"
+        " orchestrator, and check both clocks."
+    )
+
+
 class HttpInvoker:
     """Calls the app at `url` as an Inngest server does: `POST URL?fnId=…&stepId=…`.
 
@@ -213,21 +226,12 @@ class HttpInvoker:
         if self._client is None:
             self._client = http_client(self.url, self.concurrency)
         url = self.address(call.function_id, call.target)
-        fields = dict(call.headers)
+        fields, body = dict(call.headers), call.body
         if self._key is not None:
-            fields[names.SIGNATURE] = sign(call.body, self._key, int(time.time()))
-        response = await _post(self._client, url, call.body, fields, timeout)
-        answer = _whole(response)
-        signature = answer.headers.get(names.SIGNATURE)
-        if self._key is None or not signature:
-            return answer
-        if not verify(answer.body, signature, self._key, now=time.time()):
-            raise InvokeError(
-                f"The answer of {self.url} is signed with another key, or was changed on its way,"
-                " or is older than five minutes: nothing of it is taken. Give the app the signing"
-                " key of this orchestrator, and check both clocks."
-            )
-        return answer
+            body = canonical(body)
+            fields[names.SIGNATURE] = sign(body, self._key, int(time.time()))
+        response = await _post(self._client, url, body, fields, timeout)
+        return trusted(_whole(response), self.url, self._key)
 
     async def aclose(self) -> None:
         """Closes the connections."""

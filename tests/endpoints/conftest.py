@@ -31,9 +31,11 @@ class Exchanged:
 class Shop:
     """The shop, what is asked of it, and what became of its runs."""
 
-    def __init__(self, web: Exchanged, server: Exchanged, lease_s: float) -> None:
+    def __init__(
+        self, web: Exchanged, server: Exchanged, lease_s: float, signing_key: str | None
+    ) -> None:
         self._web, self._server = web, server.loops
-        settings = Settings(**QUICK, endpoint_lease_s=lease_s)
+        settings = Settings(**QUICK, endpoint_lease_s=lease_s, signing_key=signing_key)
         self.orchestrator = Orchestrator(settings=settings)
         self._server.run(self.orchestrator.start())
         server.asgi = self.orchestrator.asgi
@@ -43,6 +45,8 @@ class Shop:
 
     def open(self, **options: Any) -> None:
         """Serve the application; `options` are those of every endpoint."""
+        self.app.channel.close()
+        self.app = App("shop", orchestrator=self.api_url)
         self._web.asgi = shop.application(self.app, **options)
 
     def ask(self, method: str, path: str, *, follow: bool = True, **options: Any) -> httpx.Response:
@@ -101,8 +105,17 @@ def lease_s() -> float:
 
 
 @pytest.fixture
+def signing_key() -> str | None:
+    """The orchestrator's; with one it signs, and lets nobody in without."""
+    return None
+
+
+@pytest.fixture
 def the_shop(
-    servers: tuple[Exchanged, Exchanged], lease_s: float, monkeypatch: pytest.MonkeyPatch
+    servers: tuple[Exchanged, Exchanged],
+    lease_s: float,
+    signing_key: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Shop]:
     clean_environment(monkeypatch)
     monkeypatch.setenv("INNGEST_DEV", "1")
@@ -112,7 +125,7 @@ def the_shop(
     shop.failures.clear()
     shop.seen.clear()
     shop.gate.clear()
-    opened = Shop(*servers, lease_s)
+    opened = Shop(*servers, lease_s, signing_key)
     yield opened
     shop.gate.set()
     opened.close()

@@ -59,8 +59,11 @@ def test_the_id_of_a_function_is_taken() -> None:
     @app.function("pay", trigger=Event("x"))
     async def pay(ctx: onward.Context) -> None: ...
 
-    with pytest.raises(ConfigurationError, match="has a function 'pay' already"):
+    with pytest.raises(ConfigurationError, match="has a function or an endpoint 'pay' already"):
         onward.endpoint(app, "pay")(good)
+    onward.endpoint(app, "refund")(good)
+    with pytest.raises(ConfigurationError, match="an endpoint 'refund' already"):
+        onward.endpoint(app, "refund")(good)
 
 
 def test_the_framework_sees_the_handler_without_its_context(the_shop: Shop) -> None:

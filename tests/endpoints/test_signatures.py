@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from onward import App
 from onward.protocol import headers as names
 from onward.protocol.signature import sign, verify
 from tests.endpoints import shop
-from tests.endpoints.conftest import Exchanged, Shop
+from tests.endpoints.conftest import Shop
 
 KEY = "signkey-test-66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925"
 OTHER = "signkey-test-00087aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2900"
@@ -19,13 +18,10 @@ BODY = b'{"items": ["a"]}'
 
 
 @pytest.fixture
-def cloud(
-    the_shop: Shop, servers: tuple[Exchanged, Exchanged], monkeypatch: pytest.MonkeyPatch
-) -> Shop:
+def cloud(the_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """The shop in cloud mode."""
     monkeypatch.delenv("INNGEST_DEV")
     monkeypatch.setenv("INNGEST_SIGNING_KEY", KEY)
-    the_shop.app = App("shop", orchestrator=the_shop.api_url)
     the_shop.open()
     return the_shop
 
@@ -76,7 +72,6 @@ def test_without_a_key_nothing_is_sent_again(
     cloud: Shop, driver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("INNGEST_SIGNING_KEY")
-    cloud.app = App("shop", orchestrator=cloud.api_url)
     cloud.open()
     assert again(cloud, "01M835XSJTXBEM9XBN4SE8NXXC", sign(BODY, KEY, 1), driver).status_code == 401
     assert shop.done == {}
@@ -94,3 +89,22 @@ def test_a_call_that_makes_no_sense_runs_nothing(
     assert answer.json()["name"] == "MalformedCallRequestError"
     assert name in answer.json()["message"]
     assert shop.done == {}
+
+
+class TestWithAnOrchestratorThatSigns:
+    """The orchestrator has the key too: checkpoints, reads, calls and answers are all checked."""
+
+    @pytest.fixture
+    def signing_key(self) -> str:
+        return KEY
+
+    @pytest.mark.parametrize("how", ["", "mixed"])
+    def test_runs_end(self, cloud: Shop, driver: str, how: str) -> None:
+        answer = cloud.ask("GET", f"/{driver}/go?how={how}")
+        assert (answer.status_code, answer.json()) == (200, {"value": 2})
+        assert len(answer.history) == bool(how)
+        assert shop.done["first"] == shop.done["second"] == 1
+
+    def test_nobody_else_is_let_in(self, cloud: Shop) -> None:
+        for path in ("/v1/checkpoint", "/v1/checkpoint/01M835XSJTXBEM9XBN4SE8NXXC/steps"):
+            assert cloud.ask("POST", cloud.api_url + path, json={}).status_code == 401
