@@ -11,7 +11,7 @@ import pytest
 
 import onward
 from onward.protocol.signature import bearer_token, verify
-from onward_server import Orchestrator
+from onward_server import Orchestrator, Settings
 from tests.entries.app import small_app
 from tests.entries.test_introspection import CAPABILITIES, KEY, OTHER, signature
 from tests.support.checkpoint_api import CheckpointApi, Seen
@@ -40,6 +40,22 @@ def test_registering_with_an_orchestrator(http: HttpEntry, orchestrator: Orchest
     assert first.headers["x-inngest-sync-kind"] == "out_of_band"
     again = http.http(app, "PUT", PATH)
     assert again.body == {"message": "Successfully registered", "modified": False}
+
+
+def test_registering_with_an_orchestrator_that_has_a_key(
+    http: HttpEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LoopThread("orchestrator") as loops:
+        orchestrator = Orchestrator(db=":memory:", settings=Settings(signing_key=KEY))
+        loops.run(orchestrator.start())
+        monkeypatch.setenv("INNGEST_BASE_URL", loops.serve(orchestrator.asgi))
+        refused = http.http(small_app([], signing_key=OTHER), "PUT", PATH)
+        assert (refused.status, refused.body["modified"]) == (500, False)
+        assert "answered 401" in refused.body["message"]
+        for options in ({}, {"signing_key": OTHER, "signing_key_fallback": KEY}):
+            app = small_app([], **{"signing_key": KEY, **options})
+            assert http.http(app, "PUT", PATH).status == 200
+        loops.run(orchestrator.stop())
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ class World:
         self._confirmed: dict[str, dict[str, Any]] = {}
         self._calls = 0
         self._abandoned = abandoned.count
-        self._http = HttpInvoker(self.url)
+        self._invoker: HttpInvoker | None = None
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._ledger = threading.Lock()
         self._orchestrator: Orchestrator | None = None
@@ -192,6 +192,14 @@ class World:
         """Where the app is served. Lambda is invoked directly; what it registers is ASGI's."""
         served = self.platform.wsgi if self.entry == "wsgi" else self.platform.asgi
         return served.url + PATH
+
+    @property
+    def _http(self) -> HttpInvoker:
+        """Calls the app as the orchestrator does: signed, if it has a key."""
+        if self._invoker is None:
+            key = self.settings.get("signing_key")
+            self._invoker = HttpInvoker(self.url, signing_key=key)
+        return self._invoker
 
     # Declaring
 
