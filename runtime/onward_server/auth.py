@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
 
 from starlette.responses import Response
@@ -18,6 +19,7 @@ _EVENTS = "/e/"
 _OUTPUT = "/output"
 _OPEN = frozenset({"/health"})
 _BEARER = "bearer "
+_PREFIX = re.compile(r"signkey-\w+-")
 
 
 class Auth:
@@ -25,7 +27,7 @@ class Auth:
 
     def __init__(self, settings: Settings) -> None:
         key = settings.signing_key
-        self._token = bearer_token(key) if key else None
+        self._token = _bare(bearer_token(key)) if key else None
         self._event_keys = settings.event_keys
         #: What the answers' server kind is.
         self.kind = "cloud" if key else "dev"
@@ -43,7 +45,13 @@ class Auth:
         given = fields.get("authorization", "")
         if given[: len(_BEARER)].lower() != _BEARER:
             return "Unauthorized"
-        return None if _same(given[len(_BEARER) :].strip(), self._token) else "Unauthorized"
+        token = _bare(given[len(_BEARER) :].strip())
+        return None if _same(token, self._token) else "Unauthorized"
+
+
+def _bare(token: str) -> str:
+    """`token` without its prefix, which the Python SDK leaves out."""
+    return _PREFIX.sub("", token, count=1) if _PREFIX.match(token) else token
 
 
 def _same(given: str, expected: str) -> bool:

@@ -76,6 +76,13 @@ async def test_with_the_token_it_is_a_cloud_server(start: Start) -> None:
         assert (await client.get("/health")).status_code == 200
 
 
+async def test_a_token_may_come_without_its_prefix(start: Start) -> None:
+    orchestrator = await start(settings=KEYED)
+    bare = TOKEN["authorization"].replace("signkey-test-", "")
+    async with client_of(orchestrator) as client:
+        assert (await client.get("/v1/events", headers={"authorization": bare})).status_code == 200
+
+
 async def test_event_keys_are_asked_for(start: Start) -> None:
     orchestrator = await start(settings=KEYED)
     async with client_of(orchestrator) as client:
