@@ -20,6 +20,7 @@ from typing import Any
 import fastapi
 import inngest
 import inngest.fast_api
+import inngest_encryption
 import pydantic
 import uvicorn
 
@@ -64,6 +65,17 @@ async def sleeps(ctx: inngest.Context) -> Any:
     await ctx.step.run("mail", step("mail"))
     await ctx.step.sleep("rest", dt.timedelta(hours=1))
     return await ctx.step.run("ship", step("ship", charged))
+
+
+@client.create_function(
+    fn_id="encrypted",
+    trigger=event("encrypted"),
+    middleware=[inngest_encryption.EncryptionMiddleware.factory("the key of both")],
+)
+async def encrypted(ctx: inngest.Context) -> Any:
+    card = await ctx.step.run("seal", step("seal", {"card": "4111"}))
+    await ctx.step.sleep("rest", dt.timedelta(hours=1))
+    return await ctx.step.run("open", step("open", card))
 
 
 @client.create_function(fn_id="in-blocking", trigger=event("in-blocking"))
@@ -193,6 +205,7 @@ async def invokes(ctx: inngest.Context) -> Any:
 
 FUNCTIONS: list[inngest.Function[Any]] = [
     sleeps,
+    encrypted,
     in_blocking,
     in_parallel,
     sleeps_in_parallel,

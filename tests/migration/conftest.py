@@ -30,6 +30,7 @@ MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 #: What each run waits for when the process is stopped: its ops that have no result.
 BARRIERS = {
     "sleeps": ["Sleep"],
+    "encrypted": ["Sleep"],
     "in-blocking": ["Sleep"],
     "in-parallel": ["Sleep"],
     "sleeps-in-parallel": ["Sleep"],

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from onward import App, BlockingContext, Context, Event, NewEvent, StepError
+from onward.middleware import EncryptionMiddleware
 
 
 class Receipt(BaseModel):
@@ -48,6 +49,14 @@ class Moved:
             await ctx.step.run("mail", step("mail"))
             await ctx.step.sleep("rest", "1h")
             return await ctx.step.run("ship", step("ship", charged))
+
+        reading = EncryptionMiddleware("the key of both", decrypt_only=True)
+
+        @app.function("encrypted", trigger=Event("shop/encrypted"), middleware=[reading])
+        async def encrypted(ctx: Context) -> Any:
+            card = await ctx.step.run("seal", step("seal", {"card": "4111"}))
+            await ctx.step.sleep("rest", "1h")
+            return await ctx.step.run("open", step("open", card))
 
         @app.function("in-blocking", trigger=Event("shop/in-blocking"))
         def in_blocking(ctx: BlockingContext) -> Any:

@@ -11,6 +11,7 @@ from tests.migration.conftest import Moving
 #: The result of each run, and the steps that ran there and here.
 EXPECTED: dict[str, tuple[Any, set[str], set[str]]] = {
     "sleeps": ({"amount": 12}, {"charge", "mail"}, {"ship"}),
+    "encrypted": ({"card": "4111"}, {"seal"}, {"open"}),
     "in-blocking": ({"amount": 12}, {"charge"}, {"ship"}),
     "in-parallel": (
         [0, 1, 2, 0, 1, 2],
