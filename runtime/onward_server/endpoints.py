@@ -145,14 +145,19 @@ class NewRun:
     ops: tuple[WireOp, ...]
 
 
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadRunError("it must be a JSON object")
+    return value
+
+
 def parse_new_run(body: object, sdk: str) -> NewRun:
     """The run in the body of `POST /v1/checkpoint`. Raises BadRunError, BadOpsError.
 
     `sdk` is the header that names the SDK: that of TypeScript sends a body as it is, where the
     server and others have base 64.
     """
-    if not isinstance(body, dict):
-        raise BadRunError("it must be a JSON object")
+    body = _object(body)
     run_id, event = body.get("run_id"), body.get("event")
     if not isinstance(run_id, str) or len(run_id) != _ULID_LENGTH or not run_id.isalnum():
         raise BadRunError(f"run_id must be a ULID, not {run_id!r}")
@@ -187,11 +192,10 @@ class Endpoints:
 
     def __init__(self, orchestrator: Orchestrator) -> None:
         self._orchestrator = orchestrator
-        self._leases: dict[str, float] = {}
         self._secret: bytes | None = None
 
-    def _lease(self, run_id: str) -> float:
-        return self._leases.get(run_id, QUIET_S)
+    def _lease(self, *, watched: bool) -> float:
+        return self._orchestrator.settings.endpoint_lease_s if watched else QUIET_S
 
     async def create(self, new: NewRun) -> Refusal | None:
         """Creates a run with what its request has done so far; again, it changes nothing.
@@ -200,8 +204,6 @@ class Endpoints:
         """
         orchestrator = self._orchestrator
         runs = orchestrator.runs
-        if new.watched:
-            self._leases[new.run_id] = orchestrator.settings.endpoint_lease_s
         if runs.get(new.run_id) is None and not await orchestrator.exists(new.run_id):
             await self._register(new)
             now = runs.now()
@@ -223,14 +225,14 @@ class Endpoints:
             effects.writes.append(PutRun(state.run_id, state.function_id, *started))
             job = Job(now.job_id(), request_id=new.run_id)
             state.jobs[job.id] = job
-            _hold(state, job, self._lease(new.run_id), effects, now)
+            _hold(state, job, self._lease(watched=new.watched), effects, now)
             row = PutEvent(event.id, "", event.name, event.text, now.ms)
             await orchestrator.store.commit([row, *effects.writes])
             orchestrator.begun(state)
             runs.add(state, effects)
         elif runs.get(new.run_id) is None:
             return None  # its end was taken, and the answer lost
-        return await self.steps(new.run_id, new.ops)
+        return await self.steps(new.run_id, new.ops, watched=new.watched)
 
     async def _register(self, new: NewRun) -> None:
         """Makes the endpoint known as a function, so that it can be called and be seen."""
@@ -251,17 +253,18 @@ class Endpoints:
         body = {"appName": new.origin, "url": url, "functions": functions}
         await self._orchestrator.register(body)
 
-    async def steps(self, run_id: str, ops: Sequence[WireOp]) -> Refusal | None:
-        """Takes in what the request of `run_id` has done since. Raises StoreError."""
-        lease_s = self._lease(run_id)
+    async def steps(self, run_id: str, ops: Sequence[WireOp], *, watched: bool) -> Refusal | None:
+        """Takes in what the request of `run_id` has done since. Raises StoreError.
+
+        `watched`: it says that it lives, so that silence means that it does not.
+        """
+        lease_s = self._lease(watched=watched)
         effects = await self._orchestrator.runs.change(
             run_id, lambda run, now: report(run, ops, lease_s, now)
         )
         if effects is None:
             body = {"error": "run not found in state store", "data": {"run_id": run_id}}
             return Refusal(410, {**body, "status": 410})
-        if effects.ended or effects.refusal is not None:
-            self._leases.pop(run_id, None)
         if effects.refusal is None and ops:
             self._orchestrator.checkpointed(run_id, run_id, ops, effects)
         return effects.refusal
@@ -367,11 +370,13 @@ class EndpointApi:
     async def steps(self, request: Request) -> Response:
         """`POST /v1/checkpoint/{run}/steps`."""
         try:
-            body = loads(await self._read(request))
-            ops = parse_ops((body.get("steps") if isinstance(body, dict) else None) or [])
-        except (JsonError, BadOpsError) as error:
+            body = _object(loads(await self._read(request)))
+            ops = parse_ops(body.get("steps") or [])
+        except (JsonError, BadOpsError, BadRunError) as error:
             return _refused(400, f"invalid request body: {error}")
-        refusal = await self._endpoints.steps(request.path_params["run_id"], ops)
+        refusal = await self._endpoints.steps(
+            request.path_params["run_id"], ops, watched=body.get("lease") is True
+        )
         if refusal is not None:
             return _answer(refusal.status, refusal.body)
         return _answer(200, None)

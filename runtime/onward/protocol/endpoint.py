@@ -113,9 +113,11 @@ class EndpointRun:
         if self.created:
             if not ops and not self.lease_s:
                 return None
-            known = {"fn_id": self.fn_id, "app_id": self.app_id, "run_id": self.run_id}
-            path = f"{CREATE_PATH}/{self.run_id}/steps"
-            return path, _body({**known, "ts": sent_ms}, ops)
+            known: dict[str, Any] = {"fn_id": self.fn_id, "app_id": self.app_id}
+            known |= {"run_id": self.run_id, "ts": sent_ms}
+            if self.lease_s:
+                known["lease"] = True
+            return f"{CREATE_PATH}/{self.run_id}/steps", _body(known, ops)
         if not ops:
             return None
         if self.carried:
