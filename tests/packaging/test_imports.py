@@ -91,6 +91,7 @@ onward.core.invocation
 onward.core.journal
 onward.core.ops
 onward.core.planning
+onward.core.racing
 onward.core.replay
 onward.core.response
 onward.core.retry
