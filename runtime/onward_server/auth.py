@@ -19,7 +19,7 @@ _EVENTS = "/e/"
 _OUTPUT = "/output"
 _OPEN = frozenset({"/health"})
 _BEARER = "bearer "
-_PREFIX = re.compile(r"signkey-\w+-")
+_PREFIX = re.compile(r"^signkey-\w+-")
 
 
 class Auth:
@@ -51,7 +51,7 @@ class Auth:
 
 def _bare(token: str) -> str:
     """`token` without its prefix, which the Python SDK leaves out."""
-    return _PREFIX.sub("", token, count=1) if _PREFIX.match(token) else token
+    return _PREFIX.sub("", token)
 
 
 def _same(given: str, expected: str) -> bool:

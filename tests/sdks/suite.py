@@ -275,5 +275,7 @@ async def _register(suite: Suite, apps: Sequence[Mapping[str, Any]], log: Path) 
     async with httpx.AsyncClient(trust_env=False, timeout=HANGS_AFTER_S) as client:
         for options in apps:
             answer = await client.put(suite.urls[options["id"]])
+            known = {function.app for function in suite.orchestrator.functions.values()}
             assert answer.status_code == 200, f"{answer.text}\n{_said(log)}"
+            assert options["id"] in known, f"nothing was registered: {answer.text}"
             suite.apps[options["id"]] = App(suite, options)
