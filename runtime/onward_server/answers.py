@@ -197,6 +197,19 @@ def _protocol_error(what: str, body: bytes) -> Raised:
     )
 
 
+def _bad_ops(error: BadOpsError) -> Raised:
+    return Raised(
+        error_info(
+            "ProtocolError",
+            f"The function answered ops that this orchestrator does not know: {error}. An SDK that"
+            " is newer than it may send them, or a kind of step that it does not have. Upgrade"
+            " Onward, or serve the app to an Inngest server: until the attempts are used up the"
+            " run goes on from where it is.",
+        ),
+        retriable=True,
+    )
+
+
 def interpret(answer: Answer, now_ms: int) -> Outcome:
     """What `answer` means (SDK specification, 4.4.2; retries as recorded)."""
     retry_after = retry_after_seconds(answer.headers.get(names.RETRY_AFTER), now_ms)
@@ -215,7 +228,7 @@ def interpret(answer: Answer, now_ms: int) -> Outcome:
         try:
             ops = parse_ops(value)
         except BadOpsError as error:
-            return _protocol_error(str(error), answer.body)
+            return _bad_ops(error)
         version = _version(answer.headers.get(names.REQUEST_VERSION))
         return Reported(ops, version, no_retry, retry_after)
     shown = answer.body[:_SHOWN].decode("utf-8", "replace")

@@ -108,15 +108,18 @@ class Flow:
         now_ms: int,
         writes: Iterable[Write] = (),
     ) -> Decision:
-        """A run with `events`, when its throttle lets it start."""
+        """A run with `events`, when its throttle lets it start.
+
+        An event of its own with a time to come starts it then (as on the recorded server).
+        """
         written = list(writes)
-        due_ms = now_ms
+        due_ms = now_ms if function.flow.batch is not None else max(now_ms, events[0].value["ts"])
         throttle = function.flow.throttle
         if throttle is not None:
             key = self._key(THROTTLE, function, throttle.key, events[0])
             if key is not None:
                 free, arrival = next_free_ms(throttle, self._arrival(key), now_ms)
-                due_ms = max(now_ms, round(free))
+                due_ms = max(due_ms, round(free))
                 written.append(self.put(Held(key, THROTTLE, function.id, 0, str(arrival))))
         return Decision(Start(function, events, due_ms), tuple(written))
 

@@ -28,6 +28,7 @@ from onward_server.starts import Starts
 from onward_server.store import Store, StoreError
 
 _STORE_RETRY_S = 1.0
+_ENDINGS = (events.FUNCTION_FINISHED, events.FUNCTION_FAILED, events.FUNCTION_CANCELLED)
 
 
 class Intake:
@@ -120,14 +121,13 @@ class Intake:
             )
             for invocation in effects.invocations
         ]
-        if effects.ended:
-            output = loads(state.output)
+        if effects.ended and self._heard(state):
             ending = children.ending_events(
                 function_id=state.function_id,
                 run_id=state.run_id,
                 status=state.status,
                 triggers=loads(state.events),
-                output=output,
+                output=loads(state.output),
                 no_retry=state.no_retry,
                 ulid=self._runs.ulid,
                 now_ms=now,
@@ -135,12 +135,17 @@ class Intake:
             told += [event for event in ending if self._matters(event)]
         return told
 
+    def _heard(self, state: RunState) -> bool:
+        """Whether the run's end may be news to anybody: most are not, and are not put together."""
+        return '"correlation_id"' in state.events or any(map(self._listened_to, _ENDINGS))
+
     def _matters(self, event: Event) -> bool:
-        """Whether anything hears an event about a run's end: most are never written."""
-        return (
-            "correlation_id" in event.value["data"]
-            or bool(self._runs.waiting_for(event.name))
-            or any(function.hears(event.name) for function in self._registry.functions.values())
+        """Whether anything hears an event about a run's end."""
+        return "correlation_id" in event.value["data"] or self._listened_to(event.name)
+
+    def _listened_to(self, name: str) -> bool:
+        return bool(self._runs.waiting_for(name)) or any(
+            function.hears(name) for function in self._registry.functions.values()
         )
 
     def publish(self, told: list[Event]) -> None:

@@ -157,9 +157,7 @@ def triggers_of(recording: Any) -> list[dict[str, Any]]:
 
 async def send_the_event(replay: Replay) -> str:
     events = replay.recordings[0].calls[0].exchange.body["events"]
-    ids = await replay.orchestrator.send(
-        [{k: e[k] for k in ("name", "data", "ts")} for e in events]
-    )
+    ids = await replay.orchestrator.send([{k: e[k] for k in ("name", "data")} for e in events])
     started = {tuple(await replay.orchestrator.runs_of(event_id)) for event_id in ids}
     [[run_id]] = started
     return run_id

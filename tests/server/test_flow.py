@@ -239,3 +239,14 @@ def test_short_and_long_forms_of_concurrency_are_read() -> None:
     nested = function(concurrency={"step": [{"limit": 2, "scope": "env", "key": "'x'"}]})
     [limit] = nested.flow.concurrency
     assert (limit.limit, limit.scope) == (2, "env")
+
+
+def test_an_event_with_a_time_to_come_starts_its_run_then() -> None:
+    machine = Machine()
+    start = machine.send(ts=machine.ms + 5 * SECOND).start
+    assert start is not None
+    assert start.due_ms == machine.ms + 5 * SECOND
+    batched = Machine(batchEvents={"maxSize": 1, "timeout": "5s"})
+    start = batched.send(ts=batched.ms + 5 * SECOND).start
+    assert start is not None
+    assert start.due_ms == batched.ms

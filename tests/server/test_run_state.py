@@ -481,6 +481,20 @@ def test_a_run_whose_results_are_too_large_fails_at_its_next_call() -> None:
     assert "exceeded the state size limit of 100 bytes" in machine.error
 
 
+def test_an_unknown_opcode_is_a_failed_attempt_and_loses_nothing() -> None:
+    machine = Machine(max_attempts=2)
+    machine.answer(report(run_op("a")))
+    unknown = {"op": "AIGateway", "id": "x"}
+    machine.answer(report(unknown))
+    assert not machine.run.over
+    [job] = machine.run.jobs.values()
+    machine.wait(job.due_ms - machine.ids.ms, job.id)
+    assert list(machine.run.steps) == [step_id("a")], "an upgrade goes on from here"
+    machine.answer(report(unknown))
+    assert "ops that this orchestrator does not know: AIGateway" in machine.error
+    assert "Upgrade Onward" in machine.error
+
+
 def test_an_answer_that_is_no_protocol_is_a_failed_attempt() -> None:
     for answer in (
         Answer(206, {}, b"<html>"),
