@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 
-from onward import BlockingContext, Context, Event, NewEvent
+from onward import BlockingContext, Context, Event, InboundEvent, NewEvent, StepError
 from tests.support.harness import EVENT, World
 
 
@@ -86,3 +88,84 @@ def test_a_model_is_sent_and_received(world: World) -> None:
     (event_id,) = world.run({"order": 1}).result
     (child,) = world.runs_of(event_id)
     assert world.finish(child).result == "8 for 0.10"
+
+
+class Answer(BaseModel):
+    says: str
+
+
+ANSWERED = "scenario/answered"
+
+
+def test_an_awaited_event_is_given_as_its_model(world: World) -> None:
+    event = Event(ANSWERED, schema=Answer)
+    sent = NewEvent(ANSWERED, Answer(says="yes"))
+
+    async def in_async(ctx: Context) -> str:
+        answer, _ = await asyncio.gather(
+            ctx.step.wait_for_event("answer", event=event, timeout="1h"),
+            ctx.step.send_event("send", sent),
+        )
+        assert answer is not None
+        assert type(answer.data) is Answer
+        return answer.data.says
+
+    def in_blocking(ctx: BlockingContext) -> str:
+        answer, _ = ctx.step.gather(
+            lambda: ctx.step.wait_for_event("answer", event=event, timeout="1h"),
+            lambda: ctx.step.send_event("send", sent),
+        )
+        assert isinstance(answer, InboundEvent)
+        assert type(answer.data) is Answer
+        return answer.data.says
+
+    world.define(in_async, in_blocking)
+    assert world.run().result == "yes"
+
+
+def test_an_awaited_event_that_does_not_fit_fails_the_run(world: World) -> None:
+    sent = NewEvent(ANSWERED, {"says": 7})
+
+    async def in_async(ctx: Context) -> None:
+        await asyncio.gather(
+            ctx.step.wait_for_event("answer", event=ANSWERED, timeout="1h", type=Answer),
+            ctx.step.send_event("send", sent),
+        )
+
+    def in_blocking(ctx: BlockingContext) -> None:
+        ctx.step.gather(
+            lambda: ctx.step.wait_for_event("answer", event=ANSWERED, timeout="1h", type=Answer),
+            lambda: ctx.step.send_event("send", sent),
+        )
+
+    world.define(in_async, in_blocking, retries=5)
+    run = world.run()
+    assert run.error["name"] == "EventSchemaError"
+    assert f"'{ANSWERED}'" in run.error["message"]
+    assert "data.says: Input should be a valid string" in run.error["message"]
+    assert run.once
+
+
+def test_an_invoked_run_is_checked_as_its_trigger_says(world: World) -> None:
+    """The error names the step that invoked it; the sender gets it too."""
+
+    async def in_async(ctx: Context) -> Any:
+        if isinstance(ctx.event.data, Paid) and ctx.event.data.order == 1:
+            good = await ctx.step.invoke("good", "function", data=Paid(order=2))
+            with pytest.raises(StepError, match=r"data\.order: Input should be .* not 'x'") as info:
+                await ctx.step.invoke("bad", "function", data={"order": "x"})
+            return [good, info.value.message]
+        return ctx.event.data.order
+
+    def in_blocking(ctx: BlockingContext) -> Any:
+        if isinstance(ctx.event.data, Paid) and ctx.event.data.order == 1:
+            good = ctx.step.invoke("good", "function", data=Paid(order=2))
+            with pytest.raises(StepError, match=r"data\.order: Input should be .* not 'x'") as info:
+                ctx.step.invoke("bad", "function", data={"order": "x"})
+            return [good, info.value.message]
+        return ctx.event.data.order
+
+    world.define(in_async, in_blocking, trigger=PAID)
+    good, told = world.run({"order": 1}).result
+    assert good == 2
+    assert "from the step 'bad' that invoked 'function'" in told
