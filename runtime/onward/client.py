@@ -81,9 +81,6 @@ _UNAUTHORIZED = frozenset({401, 403})
 _NOT_FOUND, _BAD_REQUEST = 404, 400
 
 
-# ---------------------------------------------------------------------- events
-
-
 def sending(
     app: App,
     events: Sequence[Mapping[str, Any]],
@@ -474,22 +471,9 @@ def sending_checked(app: App, events: Events) -> Plan[list[str]]:
     wires, chain = wire_events(app, events), app.chain()
     if chain is None:
         return (yield from sending(app, wires))
-    return (yield from _through(app, chain, wires))
+    from onward.middleware.sending import through
 
-
-def _through(app: App, chain: Chain, wires: Sequence[dict[str, Any]]) -> Plan[list[str]]:
-    """The same with the app's middleware around it. Raises MiddlewareError."""
-    from onward.middleware.base import Sent
-
-    calls = chain.calls()
-    going = yield Work(partial(chain.outgoing, calls, wires))
-    try:
-        ids = yield from sending(app, going)
-    except OnwardError as error:
-        yield Work(partial(chain.sent, calls, Sent(going, error=error)))
-        raise
-    yield Work(partial(chain.sent, calls, Sent(going, tuple(ids))))
-    return ids
+    return (yield from through(chain, wires, partial(sending, app)))
 
 
 def listing_handles(app: App, event_id: str) -> Plan[list[Run]]:
