@@ -47,6 +47,8 @@ def test_a_value(kind: Opcode, entry: Any, value: Any) -> None:
         (RUN, {}),
         (WAIT, {"data": 5}),
         (WAIT, {"data": {"n": 1}}),
+        (WAIT, {**EVENT, "ts": "today"}),
+        (WAIT, {**EVENT, "user": 5}),
         (SIGNAL, {"data": 5}),
         (SIGNAL, EVENT),
         (INVOKE, {"promise": "later"}),

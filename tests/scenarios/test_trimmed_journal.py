@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from onward import BlockingContext, Checkpointing, Context
+from onward.transport.http import JOURNAL_TRIES
 from tests.support.harness import World
 
 
@@ -51,9 +52,10 @@ def test_results_come_from_the_api_in_their_order(world: World, checkpointing: A
     assert any(i.request["use_api"] for i in run.invocations)
 
 
-def test_a_journal_that_cannot_be_fetched_is_fetched_again(world: World) -> None:
-    """Nothing is run without it; the call is tried again."""
-    failures = {"left": 1}
+@pytest.mark.parametrize("within", [True, False], ids=["the call", "a later call"])
+def test_a_journal_that_cannot_be_fetched_is_fetched_again(world: World, within: bool) -> None:
+    """Nothing is run without it. The request is tried again, and then the call is."""
+    failures = {"left": 1 if within else JOURNAL_TRIES}
 
     def lose(path: str) -> bool:
         if path.endswith("/actions") and failures["left"]:
@@ -77,4 +79,6 @@ def test_a_journal_that_cannot_be_fetched_is_fetched_again(world: World) -> None
     run = world.run()
     assert run.result == 1000
     assert run.once
-    assert run.invocations[1].body["name"] == "JournalFetchError"
+    answers = [call.answer.status for call in run.invocations]
+    assert answers == ([206, 206] if within else [206, 500, 206])
+    assert within or run.invocations[1].body["name"] == "JournalFetchError"

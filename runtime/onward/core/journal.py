@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 from onward.core.ops import ErrorInfo, Opcode
@@ -43,9 +44,18 @@ class Memo:
     def _event(self) -> Any:
         """The event that ended a wait: as it is, or in an envelope of its own."""
         for event in (self.raw, self.value):
-            if isinstance(event, dict) and isinstance(event.get("name"), str):
+            if _is_event(event):
                 return event
         raise UnknownMemoError
+
+
+def _is_event(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("name"), str)
+        and isinstance(value.get("ts"), (int, float, NoneType))
+        and isinstance(value.get("user"), (dict, NoneType))
+    )
 
 
 class UnknownMemoError(Exception):

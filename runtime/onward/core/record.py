@@ -353,7 +353,7 @@ class Record:
 
     def _reached(self, count: int) -> None:
         """The run has `count` steps now."""
-        if count not in {STEP_WARNING, STEP_LIMIT}:
+        if count < STEP_WARNING or count not in {STEP_WARNING, STEP_LIMIT}:
             return
         state = (
             "fails a run with more by default"

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 #: How much of the time between the deadline and the platform's kill a cut body gets to end.
 CUT_SHARE, CUT_LEAST, CUT_MOST = 0.4, 0.05, 5.0
 
+#: The longest that a failed step waits for the journal to be read, in seconds.
+JOURNAL_BUDGET = 5.0
+
 #: Seconds that `finally` blocks get where no platform limits them.
 UNWIND_LIMIT = 10.0
 
@@ -169,8 +172,9 @@ class Session:
 
     def read_journal(self) -> None:
         """Ask what is confirmed of this run now. The lock is held."""
-        channel = self.execution.app.channel
-        channel.read(journal_path(self.run_id), self._on_journal, give_up_at=self._give_up_at())
+        channel, latest = self.execution.app.channel, time.monotonic() + JOURNAL_BUDGET
+        until = min(self._give_up_at() or latest, latest)
+        channel.read(journal_path(self.run_id), self._on_journal, give_up_at=until)
 
     def _on_journal(self, verdict: Verdict, text: str) -> None:
         journal = None

@@ -170,7 +170,7 @@ def _target(app: App, id_: str, function: object) -> tuple[str, Function | None]
     if isinstance(function, str) and function:
         own = app.functions.get(f"{app.id}-{function}") or app.functions.get(function)
         return (own.composite_id, own) if own is not None else (function, None)
-    found = [known for known in app.functions.values() if known.handler is function]
+    found = [known for known in app.functions.values() if known.handler == function]
     if len(found) == 1:
         return found[0].composite_id, found[0]
     if found:
