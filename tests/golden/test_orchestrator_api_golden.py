@@ -10,9 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from onward_server import Answer, Orchestrator
+from onward_server import Answer, Orchestrator, Settings
 from tests.golden.recordings import Exchange, Mapping, differences, load
 
+#: The key that the signed recordings were made with.
+KEY = "signkey-test-66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925"
 BASE = "http://orchestrator"
 
 #: What is not compared in an answer, each with the reason.
@@ -140,6 +142,23 @@ async def test_registration_as_recorded(client: httpx.AsyncClient) -> None:
     assert response.json()["modified"] is True
     again_response = await again(client, exchange, Mapping())
     assert again_response.json()["modified"] is False
+
+
+async def test_a_signed_registration_as_recorded() -> None:
+    [exchange] = [e for e in load("signed-sync").exchanges if e.request["path"] == "/fn/register"]
+    orchestrator = Orchestrator(":memory:", Settings(signing_key=KEY))
+    await orchestrator.start()
+    transport = httpx.ASGITransport(app=orchestrator.asgi)
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+            body = json.dumps(exchange.body)
+            fields = {"authorization": exchange.request["headers"]["authorization"]}
+            response = await client.post("/fn/register", content=body, headers=fields)
+            assert compare(exchange, response, Mapping()) == []
+            refused = await client.post("/fn/register", content=body)
+            assert refused.status_code == 401
+    finally:
+        await orchestrator.stop()
 
 
 async def test_event_intake_as_recorded(

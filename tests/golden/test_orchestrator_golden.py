@@ -17,7 +17,7 @@ ELSEWHERE = {
     "sync-and-introspection": "has no calls; test_registration_as_recorded",
     "checkpoint-refusals": "has no calls; test_checkpoints_are_refused_as_recorded",
     "events-and-rest-api": "its event intake and reads; test_event_intake_as_recorded",
-    "signed-sync": "has no calls, and dev mode signs nothing",
+    "signed-sync": "has no calls; test_a_signed_registration_as_recorded",
     "endpoint-all-sync": "has no calls; test_endpoints_golden.py",
     "endpoint-goes-async-on-sleep": "its calls are requests again; test_endpoints_golden.py",
     "child": "played with invoke-child",
