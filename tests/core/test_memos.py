@@ -77,6 +77,15 @@ def test_an_error_is_one_of_every_kind(kind: Opcode, error: Any) -> None:
     assert not delivery.failure.retriable
 
 
+@pytest.mark.parametrize(("kind", "name"), [(INVOKE, "UnknownFunctionError"), (RUN, "Error")])
+def test_a_function_that_nobody_has_is_told_from_one_that_failed(kind: Opcode, name: str) -> None:
+    error = {"name": "Error", "message": "could not find function with ID: shop-missing"}
+    it = Driven([decode_memo(hash_step("a", 0), {"error": error})])
+    delivery = it.delivers(it.call("a", kind))
+    assert delivery.failure is not None
+    assert (delivery.failure.error.name, delivery.failure.error.message) == (name, error["message"])
+
+
 def test_a_stack_that_names_steps_without_results_is_refused() -> None:
     with pytest.raises(MalformedCallRequestError, match=r"hole.*2 step\(s\).*'b'.*Nothing was run"):
         decode_journal({"a": {"data": 1}}, ["a", "b", "c"])
