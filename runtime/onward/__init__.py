@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from onward import middleware as middleware
     from onward import testing as testing
     from onward.app import App, Function
-    from onward.client import Run
     from onward.config import (
         BALANCED,
         BLENDED,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         Checkpointing,
     )
     from onward.context import BlockingContext, Context, InboundEvent, InboundSignal
+    from onward.endpoint_page import endpoint_output
     from onward.endpoints import endpoint
     from onward.errors import (
         BlockingCallError,
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     )
     from onward.middleware.base import Middleware
     from onward.outbound import NewEvent
+    from onward.runs import Run
     from onward.triggers import CancelOn, Cron, Event
 
 __version__ = "0.1.0"
@@ -95,6 +96,7 @@ _HOMES = {
     "BlockingContext": "context",
     "Context": "context",
     "endpoint": "endpoints",
+    "endpoint_output": "endpoint_page",
     "InboundEvent": "context",
     "InboundSignal": "context",
     "ConfigurationError": "errors",
@@ -105,7 +107,7 @@ _HOMES = {
     "ResultError": "errors",
     "RetryAfterError": "errors",
     "StepError": "errors",
-    "Run": "client",
+    "Run": "runs",
     "Middleware": "middleware.base",
     "MiddlewareError": "errors",
     "NewEvent": "outbound",
@@ -177,6 +179,7 @@ __all__ = [
     "asgi",
     "aws_lambda",
     "endpoint",
+    "endpoint_output",
     "middleware",
     "testing",
 ]

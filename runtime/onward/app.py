@@ -22,7 +22,6 @@ from onward.triggers import CancelOn, Cron, Event
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from onward.client import Run
     from onward.config import Duration
     from onward.flow import (
         BatchEvents,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from onward.middleware.base import Middleware
     from onward.middleware.chain import Chain
     from onward.outbound import Events
+    from onward.runs import Run
     from onward.schemas import Declared
     from onward.settings import Settings
     from onward.transport.channel import Channel, Keys
@@ -300,7 +300,8 @@ class App:
             ConfigurationError: There is no event key.
             BlockingCallError: This thread runs an event loop: await `send_async`.
         """
-        from onward.client import blocking, sending_checked
+        from onward.client import sending_checked
+        from onward.transport.http import blocking
 
         return blocking("send", sending_checked(self, events))
 
@@ -313,19 +314,20 @@ class App:
 
     def run(self, run_id: str) -> Run:
         """The run of that id: its status and result, and to cancel it. Asks nothing yet."""
-        from onward.client import Run
+        from onward.runs import Run
 
         return Run(self, run_id)
 
     def runs_of(self, event_id: str) -> list[Run]:
         """The runs that the event of that id, one that `send` returned, has started so far."""
-        from onward.client import blocking, listing_handles
+        from onward.runs import listing_handles
+        from onward.transport.http import blocking
 
         return blocking("runs_of", listing_handles(self, event_id))
 
     async def runs_of_async(self, event_id: str) -> list[Run]:
         """As `runs_of`."""
-        from onward.client import listing_handles
+        from onward.runs import listing_handles
         from onward.transport.http import perform_async
 
         return await perform_async(listing_handles(self, event_id))
@@ -346,7 +348,8 @@ class App:
             started_after: An aware datetime. Default: the beginning.
             if_: A CEL expression over `event`, such as `"event.data.tenant == 'acme'"`.
         """
-        from onward.client import blocking, bulk_cancelling
+        from onward.runs import bulk_cancelling
+        from onward.transport.http import blocking
 
         plan = bulk_cancelling(self, function, started_before, started_after, if_)
         return blocking("cancel_runs", plan)
@@ -360,7 +363,7 @@ class App:
         if_: str | None = None,
     ) -> str:
         """As `cancel_runs`."""
-        from onward.client import bulk_cancelling
+        from onward.runs import bulk_cancelling
         from onward.transport.http import perform_async
 
         plan = bulk_cancelling(self, function, started_before, started_after, if_)

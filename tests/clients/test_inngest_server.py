@@ -19,7 +19,7 @@ from onward import (
     RunFailedError,
     RunNotFinishedError,
     UnknownRunError,
-    client,
+    runs,
 )
 from onward.transport.http import Ask, Pause, Reply
 from tests.golden.recordings import DATA
@@ -71,7 +71,7 @@ def test_a_result_that_only_the_newer_api_has(output: Any, app: App) -> None:
     trace = Reply(200, json.dumps({"data": {"id": RUN, "output": {"data": output}}}))
     late = Reply(200, json.dumps({"data": {"id": RUN}}))
     answers = {V1: [completed], V2: [late, trace]}
-    assert driven(client.resulting(app, RUN, 30.0, None), answers) == output
+    assert driven(runs.resulting(app, RUN, 30.0, None), answers) == output
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def test_a_result_that_only_the_newer_api_has(output: Any, app: App) -> None:
 )
 def test_a_server_without_the_newer_api(other: Reply, app: App) -> None:
     answers = {V1: [run("Completed", output="")], V2: [other]}
-    assert driven(client.resulting(app, RUN, 30.0, None), answers) == ""
+    assert driven(runs.resulting(app, RUN, 30.0, None), answers) == ""
 
 
 def test_an_output_that_is_there_is_taken(app: App) -> None:
     answers = {V1: [run("Running"), run("Completed", output={"a": 1})]}
-    assert driven(client.resulting(app, RUN, 30.0, dict[str, int]), answers) == {"a": 1}
+    assert driven(runs.resulting(app, RUN, 30.0, dict[str, int]), answers) == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -98,38 +98,38 @@ def test_an_output_that_is_there_is_taken(app: App) -> None:
 )
 def test_failures(output: Any, name: str, reason: str, app: App) -> None:
     with pytest.raises(RunFailedError) as info:
-        driven(client.resulting(app, RUN, 30.0, None), {V1: [run("Failed", output=output)]})
+        driven(runs.resulting(app, RUN, 30.0, None), {V1: [run("Failed", output=output)]})
     assert (info.value.name, info.value.reason) == (name, reason)
 
 
 @pytest.mark.parametrize("status", ["Overflowed", "Skipped"])
 def test_other_ends(status: str, app: App) -> None:
     with pytest.raises(RunFailedError, match=f"the run is {status}"):
-        driven(client.resulting(app, RUN, 30.0, None), {V1: [run(status)]})
+        driven(runs.resulting(app, RUN, 30.0, None), {V1: [run(status)]})
 
 
 def test_a_cancelled_run(app: App) -> None:
     with pytest.raises(RunCancelledError):
-        driven(client.resulting(app, RUN, 30.0, None), {V1: [run("Cancelled", output={})]})
+        driven(runs.resulting(app, RUN, 30.0, None), {V1: [run("Cancelled", output={})]})
 
 
 def test_an_unknown_run(app: App) -> None:
     """Recorded: an error in a 200."""
     (unknown,) = _recorded("GET", f"/v1/runs/{UNKNOWN}")
-    assert driven(client.reading(app, UNKNOWN), {f"/v1/runs/{UNKNOWN}": [unknown]}) is None
+    assert driven(runs.reading(app, UNKNOWN), {f"/v1/runs/{UNKNOWN}": [unknown]}) is None
     with pytest.raises(UnknownRunError):
-        driven(client.resulting(app, UNKNOWN, 0.0, None), {f"/v1/runs/{UNKNOWN}": [unknown]})
+        driven(runs.resulting(app, UNKNOWN, 0.0, None), {f"/v1/runs/{UNKNOWN}": [unknown]})
 
 
 def test_a_run_that_does_not_show_yet(app: App) -> None:
     (unknown,) = _recorded("GET", f"/v1/runs/{UNKNOWN}")
     answers = {f"/v1/runs/{UNKNOWN}": [unknown, unknown, run("Completed", output=1)]}
-    assert driven(client.resulting(app, UNKNOWN, 30.0, None), answers) == 1
+    assert driven(runs.resulting(app, UNKNOWN, 30.0, None), answers) == 1
 
 
 def test_an_orchestrator_that_is_away_for_a_while(app: App) -> None:
     away = [Reply(0, "refused"), Reply(503), Reply(429, headers={"retry-after": "2"})]
-    plan = client.resulting(app, RUN, 60.0, None)
+    plan = runs.resulting(app, RUN, 60.0, None)
     pauses = []
     action = next(plan)
     for reply in [*away, run("Running")]:
@@ -145,25 +145,25 @@ def test_an_orchestrator_that_is_away_for_a_while(app: App) -> None:
 
 
 def test_one_that_stays_away(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "AWAY_FOR", -1.0)
+    monkeypatch.setattr(runs, "AWAY_FOR", -1.0)
     with pytest.raises(OrchestratorUnavailableError, match="Is the orchestrator running"):
-        driven(client.resulting(app, RUN, 60.0, None), {V1: [Reply(0, "refused")]})
+        driven(runs.resulting(app, RUN, 60.0, None), {V1: [Reply(0, "refused")]})
 
 
 def test_a_timeout_while_it_is_away(app: App) -> None:
     with pytest.raises(RunNotFinishedError, match="answered 503"):
-        driven(client.resulting(app, RUN, 0.0, None), {V1: [Reply(503)]})
+        driven(runs.resulting(app, RUN, 0.0, None), {V1: [Reply(503)]})
 
 
 @pytest.mark.parametrize("text", ["<html>", "[]", '{"data": []}', '{"data": {}}', "{}"])
 def test_what_is_no_run(text: str, app: App) -> None:
     with pytest.raises(RunError, match="answered 200 without a run"):
-        driven(client.reading(app, RUN), {V1: [Reply(200, text)]})
+        driven(runs.reading(app, RUN), {V1: [Reply(200, text)]})
 
 
 def test_a_function_that_is_known_by_its_whole_id(app: App) -> None:
     """A dev server finds functions by the id with the app's in front."""
-    plan = client.bulk_cancelling(app, "slow", None, None, None)
+    plan = runs.bulk_cancelling(app, "slow", None, None, None)
     first = next(plan)
     assert isinstance(first, Ask)
     assert first.body is not None

@@ -12,6 +12,7 @@ import atexit
 import json
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -21,7 +22,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
-from onward.errors import JournalFetchError, OnwardError, OrchestratorUnavailableError
+from onward.errors import (
+    BlockingCallError,
+    JournalFetchError,
+    OnwardError,
+    OrchestratorUnavailableError,
+)
 from onward.transport.channel import Keys, is_loopback
 from onward.transport.proxies import proxy_for
 
@@ -264,6 +270,25 @@ def perform(plan: Plan[_T]) -> _T:
             reply = action.job()
         else:
             reply = exchange(action)
+
+
+def blocking(called: str, plan: Plan[_T]) -> _T:
+    """Carry out `plan` on this thread, unless that would block an event loop.
+
+    Raises BlockingCallError, naming the twin of `called`.
+    """
+    if _on_a_loop():
+        plan.close()
+        raise BlockingCallError(
+            f"{called}() blocks, and this thread runs an event loop, which would stand still."
+            f" Nothing was done. Write: await ….{called}_async(…)."
+        )
+    return perform(plan)
+
+
+def _on_a_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
 
 
 async def perform_async(plan: Plan[_T]) -> _T:
