@@ -1,4 +1,4 @@
-"""`python3 tools/dev.py bench [SECTION …] [--json] [--peers PYTHON]`: run the benchmarks."""
+"""`tools/dev.py bench [SECTION …] [--json] [--peers PYTHON] [--orchestrator URL]`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import json
 import sys
 from collections.abc import Callable
 
-from benchmarks import imports, memory, orchestrator, replay, steps
-from benchmarks.figures import Figure
+from benchmarks import chain, imports, memory, orchestrator, replay, steps
+from benchmarks.figures import Figure, Options
 
-SECTIONS: dict[str, Callable[[str | None], list[Figure]]] = {
+SECTIONS: dict[str, Callable[[Options], list[Figure]]] = {
     "steps": steps.measure,
     "replay": replay.measure,
     "imports": imports.measure,
     "orchestrator": orchestrator.measure,
+    "chain": chain.measure,
     "memory": memory.measure,
 }
 
@@ -30,15 +31,21 @@ def main() -> int:
         help="an interpreter with aws-durable-execution-sdk-python, its -testing package and"
         " inngest, to measure beside Onward",
     )
+    parser.add_argument(
+        "--orchestrator",
+        metavar="URL",
+        help="run `chain` on this server, in dev mode, instead of the embedded orchestrator",
+    )
     arguments = parser.parse_args()
     unknown = set(arguments.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    options = Options(arguments.peers, arguments.orchestrator)
     figures: list[Figure] = []
     for name in arguments.sections or SECTIONS:
         if not arguments.json:
             print(f"\n{name}", flush=True)
-        for figure in SECTIONS[name](arguments.peers):
+        for figure in SECTIONS[name](options):
             figures.append(figure)
             if not arguments.json:
                 print("  " + figure.line(), flush=True)

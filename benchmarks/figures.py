@@ -20,6 +20,14 @@ ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for: an interpreter that has the peers, an orchestrator's URL."""
+
+    peers: str | None = None
+    orchestrator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """One row: the median, the spread, and the aim where there is one, all in `unit`."""
 

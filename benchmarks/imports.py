@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from benchmarks.figures import Figure, cpu_of, figure, has_module, ratio
+from benchmarks.figures import Figure, Options, cpu_of, figure, has_module, ratio
 
 ONWARD = """
 import onward
@@ -36,8 +36,9 @@ class _Confirm(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def measure(peers: str | None) -> list[Figure]:
+def measure(options: Options) -> list[Figure]:
     """Milliseconds of CPU."""
+    peers = options.peers
     pairs = [(cpu_of("pass"), cpu_of(ONWARD)) for _ in range(ROUNDS)]
     ours = figure("import onward, build a handler", [b - a for a, b in pairs], "ms CPU", aim=80)
     figures = [ours]

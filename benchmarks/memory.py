@@ -6,13 +6,13 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from benchmarks.figures import Figure, figure
+from benchmarks.figures import Figure, Options, figure
 from benchmarks.processes import run_of, serving
 
 STEPS, AIM = 5000, 150.0
 
 
-def measure(_peers: str | None) -> list[Figure]:
+def measure(_options: Options) -> list[Figure]:
     """Megabytes."""
     orchestrator, function = asyncio.run(_measure())
     return [
@@ -25,7 +25,7 @@ async def _measure() -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         pids: list[int] = []
         async with serving(Path(folder) / "runs.db", pids) as url:
-            await run_of(url, "memory", STEPS)
+            await run_of(url, "bench/memory", STEPS)
             first, second = (_peak_megabytes(pid) for pid in pids)
             return first, second
 

@@ -6,14 +6,14 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from benchmarks.figures import Figure, figure
+from benchmarks.figures import Figure, Options, figure
 from benchmarks.processes import run_of, serving
 
 CONFIRMED_STEPS, CLASSIC_STEPS, ROUNDS = 1000, 200, 3
 AIM_CONFIRMED, AIM_CLASSIC = 1.5, 5.0
 
 
-def measure(_peers: str | None) -> list[Figure]:
+def measure(_options: Options) -> list[Figure]:
     """Milliseconds a step, from the function's first statement to its last, both processes busy."""
     confirmed, classic = asyncio.run(_measure())
     return [
@@ -41,6 +41,6 @@ async def _measure() -> tuple[list[float], list[float]]:
                     ("confirmed", CONFIRMED_STEPS, confirmed),
                     ("classic", CLASSIC_STEPS, classic),
                 ):
-                    seconds = (await run_of(url, name, steps))["seconds"]
+                    seconds = (await run_of(url, f"bench/{name}", steps))["seconds"]
                     into.append(seconds / steps * 1000)
     return confirmed, classic

@@ -7,9 +7,10 @@ import json
 import socket
 import sys
 import time
-from asyncio.subprocess import PIPE, Process, create_subprocess_exec
-from collections.abc import AsyncIterator
+from asyncio.subprocess import PIPE, create_subprocess_exec
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,62 +28,105 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True)
+class App:
+    """An app and the command that serves it, in which `{port}` stands for its port.
+
+    `environment` is added to the process's; `PORT` is the port too.
+    """
+
+    id: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+SERVED = App(
+    "bench",
+    (
+        sys.executable,
+        *("-m", "uvicorn", "benchmarks.served:asgi", "--host", "127.0.0.1"),
+        *("--port", "{port}", "--log-level", "warning"),
+    ),
+)
+
+
 @asynccontextmanager
 async def serving(db: Path, pids: list[int] | None = None) -> AsyncIterator[str]:
     """Both, registered with each other; the orchestrator's URL. `pids` gets its and the app's."""
-    port, app_port = free_port(), free_port()
-    url = f"http://127.0.0.1:{port}"
-    started: list[Process] = []
-    try:
-        arguments = ["-m", "onward_server", "--db", str(db), "--port", str(port)]
-        started.append(await _start(arguments))
-        app = ["-m", "uvicorn", "benchmarks.served:asgi", "--host", "127.0.0.1"]
-        options = ["--port", str(app_port), "--log-level", "warning"]
-        started.append(await _start([*app, *options], INNGEST_DEV=url))
-        if pids is not None:
-            pids += [process.pid for process in started]
-        async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE) as client:
-            await _until_up(client, f"{url}/health")
-            await _until_up(client, f"http://127.0.0.1:{app_port}/api/inngest")
-            (await client.put(f"http://127.0.0.1:{app_port}/api/inngest")).raise_for_status()
+    async with embedded(db, pids) as url, serving_app(SERVED, url, pids):
         yield url
-    finally:
-        for process in started:
-            if process.returncode is None:
-                process.terminate()
-                await process.wait()
 
 
-async def _start(arguments: list[str], **changes: str) -> Process:
-    return await create_subprocess_exec(
-        sys.executable, *arguments, env=environment(**changes), cwd=ROOT, stdout=PIPE
+@asynccontextmanager
+async def embedded(db: Path, pids: list[int] | None = None) -> AsyncIterator[str]:
+    """The embedded orchestrator; its URL."""
+    port = free_port()
+    command = (sys.executable, "-m", "onward_server", "--db", str(db), "--port", str(port))
+    async with _running(command, {}, pids):
+        await _until_up(f"http://127.0.0.1:{port}/health")
+        yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def serving_app(app: App, url: str, pids: list[int] | None = None) -> AsyncIterator[None]:
+    """`app`, registered with the orchestrator at `url`."""
+    port = free_port()
+    command = tuple(part.format(port=port) for part in app.command)
+    variables = {"INNGEST_DEV": url, "PORT": str(port), **app.environment}
+    async with _running(command, variables, pids):
+        address = f"http://127.0.0.1:{port}/api/inngest"
+        await _until_up(address)
+        async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE) as client:
+            (await client.put(address)).raise_for_status()
+        yield
+
+
+@asynccontextmanager
+async def _running(
+    command: tuple[str, ...], variables: Mapping[str, str], pids: list[int] | None
+) -> AsyncIterator[None]:
+    process = await create_subprocess_exec(
+        *command, env=environment(**variables), cwd=ROOT, stdin=PIPE, stdout=PIPE
     )
+    if pids is not None:
+        pids.append(process.pid)
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
 
 
-async def _until_up(client: httpx.AsyncClient, url: str) -> None:
+async def _until_up(url: str) -> None:
     until = time.monotonic() + DEADLINE
-    while True:
-        try:
-            await client.get(url)
-        except httpx.TransportError:
-            if time.monotonic() > until:
-                raise
-            await asyncio.sleep(0.02)
-        else:
-            return
+    async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE) as client:
+        while True:
+            try:
+                await client.get(url)
+            except httpx.TransportError:
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(0.02)
+            else:
+                return
 
 
-async def run_of(url: str, name: str, steps: int) -> Any:
-    """Run the served function `name` to its end; its result."""
+async def run_of(url: str, event_name: str, steps: int) -> Any:
+    """Send an event and await the end of the run that it starts; its result."""
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=DEADLINE) as client:
-        event = {"name": f"bench/{name}", "data": {"steps": steps}}
+        event = {"name": event_name, "data": {"steps": steps}}
         (id_,) = (await client.post("/e/bench", json=event)).json()["ids"]
         until = time.monotonic() + DEADLINE
         while time.monotonic() < until:
             runs = (await client.get(f"/v1/events/{id_}/runs")).json()["data"]
-            if runs and runs[0]["status"] != "Running":
-                output = runs[0]["output"]
-                return json.loads(output) if isinstance(output, str) else output
+            if runs and runs[0]["status"] not in {"Scheduled", "Queued", "Running"}:
+                output = runs[0].get("output")
+                value = json.loads(output) if isinstance(output, str) else output
+                if runs[0]["status"] == "Completed":
+                    return value
+                message = f"The run of {event_name} ended as {runs[0]['status']}: {value}"
+                raise RuntimeError(message)
             await asyncio.sleep(0.05)
-    message = f"{name} with {steps} steps did not end within {DEADLINE:.0f} s"
+    message = f"{event_name} with {steps} steps did not end within {DEADLINE:.0f} s"
     raise TimeoutError(message)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks.figures import Figure, figure, repeat
+from benchmarks.figures import Figure, Options, figure, repeat
 
 AIM_10_000 = 0.25
 
 
-def measure(_peers: str | None) -> list[Figure]:
+def measure(_options: Options) -> list[Figure]:
     """Seconds for the whole journal, and microseconds a step to show that it is linear."""
     import logging
 

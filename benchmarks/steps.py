@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.figures import Figure, ask, figure, has_module, ratio, repeat
+from benchmarks.figures import Figure, Options, ask, figure, has_module, ratio, repeat
 
 STEPS = 2000
 AIMS = {"async": 40.0, "blocking": 30.0, "mixed": 400.0}
@@ -13,8 +13,9 @@ NAMES = {
 }
 
 
-def measure(peers: str | None) -> list[Figure]:
+def measure(options: Options) -> list[Figure]:
     """Microseconds a step."""
+    peers = options.peers
     import logging
 
     from benchmarks.workloads import seconds_of
