@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from onward import BlockingContext, Context, NewEvent, client
+from onward import BlockingContext, Context, NewEvent, StepError, client
+from onward.core.ids import event_seed, hash_id
+from onward_server.seeds import seeded_ids
 from tests.support.harness import EVENT, World
 
 
@@ -76,3 +78,43 @@ def test_what_is_no_event(world: World) -> None:
     run = world.run()
     assert run.error["name"] == "StepUsageError"
     assert "'tell'" in run.error["message"]
+
+
+def test_an_event_over_the_limit_is_named_with_its_size(world: World) -> None:
+    event = {"name": "scenario/large", "data": {"text": "x" * 3_200_000}}
+
+    async def in_async(ctx: Context) -> Any:
+        try:
+            await ctx.step.send_event("tell", [{"name": "scenario/small"}, event])
+        except StepError as error:
+            return [error.name, error.message]
+
+    def in_blocking(ctx: BlockingContext) -> Any:
+        try:
+            ctx.step.send_event("tell", [{"name": "scenario/small"}, event])
+        except StepError as error:
+            return [error.name, error.message]
+
+    world.define(in_async, in_blocking)
+    run = world.run()
+    name, message = run.result
+    assert name == "EventError"
+    for part in ("events[1]", "'scenario/large'", "3,200,0", "3,145,728", "Nothing was sent"):
+        assert part in message
+    assert run.starts == {"tell": 1}
+    assert len(world.sent_events()) == 1  # the one that started the run
+
+
+def test_the_ids_are_those_of_the_steps_own_seed(world: World) -> None:
+    """Whoever knows run and step knows them: that is why a retry sends no twins."""
+    events = [{"name": "scenario/unheard", "data": {"n": n}} for n in range(3)]
+
+    async def in_async(ctx: Context) -> Any:
+        return [ctx.run_id, await ctx.step.send_event("tell", events)]
+
+    def in_blocking(ctx: BlockingContext) -> Any:
+        return [ctx.run_id, ctx.step.send_event("tell", events)]
+
+    world.define(in_async, in_blocking)
+    run_id, ids = world.run().result
+    assert ids == seeded_ids(event_seed(run_id, hash_id("tell"), 0), 3)
