@@ -120,3 +120,14 @@ def test_a_process_that_is_killed_in_a_step(the_shop: Shop, driver: str, tmp_pat
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_caller_that_hangs_up_does_not_end_the_run(the_shop: Shop, driver: str) -> None:
+    host, _, port = the_shop.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as caller:
+        caller.sendall(f"GET /{driver}/go?how=wait HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
+        eventually(lambda: shop.done["wait"] == 1, "the body did not begin")
+    shop.gate.set()
+    view = the_shop.only_run()
+    assert (view.status, view.result["body"]) == ("Completed", '{"value":2}')
+    assert shop.done["first"] == shop.done["wait"] == shop.done["second"] == 1
