@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onward.errors import UnknownRunError
 from onward_server.answers import Answer
 from onward_server.events import BadEventError
 from onward_server.invokers import HttpInvoker, InvokeError, Invoker, LambdaInvoker
@@ -9,7 +10,6 @@ from onward_server.orchestrator import (
     Orchestrator,
     OrchestratorStoppedError,
     RunView,
-    UnknownRunError,
 )
 from onward_server.settings import Settings
 from onward_server.store import StoreError, StoreFullError, StoreVersionError

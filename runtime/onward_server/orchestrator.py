@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onward.errors import Fault, OnwardError
+from onward.errors import Fault, OnwardError, UnknownRunError
 from onward_server import queries, trace
 from onward_server.answers import Outcome, WireOp
 from onward_server.call_body import render_call
@@ -37,13 +37,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 _TIMER_RETRY_MS = 1000
-
-
-class UnknownRunError(OnwardError):
-    """No run has this id."""
-
-    code = "unknown_run"
-    fault = Fault.USER
 
 
 class OrchestratorStoppedError(OnwardError):
