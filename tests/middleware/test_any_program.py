@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onward import BlockingContext, Context, NonRetriableError, StepError
+from onward import BlockingContext, Checkpointing, Context, NonRetriableError, StepError
 from onward.middleware import DirectoryStore, EncryptionMiddleware, Middleware, OffloadMiddleware
 from tests.support.harness import Platform, World, clean_environment
 
@@ -99,18 +99,41 @@ def _branch(ctx: BlockingContext, id_: str, value: Any) -> Callable[[], Any]:
     return lambda: ctx.step.run(id_, give, value)
 
 
+MODES: list[bool | Checkpointing] = [
+    True,
+    False,
+    Checkpointing(buffered_steps=3),
+    Checkpointing(mode="pipelined"),
+]
+
+
 def result(
     platform: Platform,
     driver: str,
     program: list[Item],
-    checkpointing: bool,
+    drawn: dict[str, Any],
     middleware: list[Middleware],
 ) -> Any:
+    """What the program ends with. Every second checkpoint is refused, if that is drawn."""
+    refused: list[bool] = []
+
+    def fault(_body: dict[str, Any]) -> tuple[int, Any] | None:
+        refused.append(drawn["refuses"] and len(refused) % 2 == 0)
+        return (404, {"error": "no such thing"}) if refused[-1] else None
+
     with pytest.MonkeyPatch.context() as patch:
         clean_environment(patch)
-        world = World(platform, driver, "lambda", app_options={"middleware": middleware})
+        world = World(
+            platform,
+            driver,
+            "lambda",
+            app_options={"middleware": middleware},
+            settings={"trim_bytes": 100} if drawn["trimmed"] else {},
+            fault=fault,
+        )
         try:
-            app = world.define(in_async(program), in_blocking(program), checkpointing=checkpointing)
+            mode = MODES[drawn["mode"]]
+            app = world.define(in_async(program), in_blocking(program), checkpointing=mode)
             value = world.run({"id": 7}).result
             chain = app.chain()
             return value if chain is None else chain.opened(value)
@@ -129,18 +152,19 @@ def result(
     program=st.lists(ITEMS, min_size=1, max_size=4),
     drawn=st.fixed_dictionaries(
         {
-            "checkpointing": st.booleans(),
+            "mode": st.sampled_from(range(len(MODES))),
             "threshold": st.sampled_from([0, 20, 200]),
             "swapped": st.booleans(),
             "errors": st.booleans(),
+            "trimmed": st.booleans(),
+            "refuses": st.booleans(),
         }
     ),
 )
 def test_any_program(
     platform: Platform, driver: str, program: list[Item], drawn: dict[str, Any]
 ) -> None:
-    checkpointing = drawn["checkpointing"]
-    plain = result(platform, driver, program, checkpointing, [])
+    plain = result(platform, driver, program, drawn, [])
     with tempfile.TemporaryDirectory() as folder:
         encryption = EncryptionMiddleware("a key", errors=drawn["errors"])
         middleware: list[Middleware] = [
@@ -149,5 +173,5 @@ def test_any_program(
         ]
         if drawn["swapped"]:
             middleware.reverse()
-        hidden = result(platform, driver, program, checkpointing, middleware)
+        hidden = result(platform, driver, program, drawn, middleware)
     assert hidden == plain

@@ -134,3 +134,37 @@ def test_what_is_no_middleware(given: Any, told: str) -> None:
     app = App("shop")
     with pytest.raises(ConfigurationError, match=rf"middleware of function 'f' of app.*{told}"):
         app.function("f", trigger=Event("e"), middleware=given)(in_async)
+
+
+class FailsLater(Middleware):
+    """Fails where the function is in the middle of its code."""
+
+    def before_execution(self, call: Call) -> None:
+        if call.recorded:
+            raise ValueError("broken on purpose")
+
+
+async def swallows_async(ctx: Context) -> str:
+    try:
+        await ctx.step.run("one", lambda: 1)
+        await ctx.step.sleep("nap", "1ms")
+    except Exception:  # noqa: BLE001 - that is the point
+        return "swallowed"
+    return "done"
+
+
+def swallows_blocking(ctx: BlockingContext) -> str:
+    try:
+        ctx.step.run("one", lambda: 1)
+        ctx.step.sleep("nap", "1ms")
+    except Exception:  # noqa: BLE001 - that is the point
+        return "swallowed"
+    return "done"
+
+
+def test_user_code_cannot_swallow_the_failure(world: World) -> None:
+    world.function_options["middleware"] = [FailsLater()]
+    world.define(swallows_async, swallows_blocking, retries=0)
+    run = world.run()
+    assert run.error["name"] == "MiddlewareError"
+    assert "FailsLater.before_execution failed in function 'function'" in run.error["message"]
