@@ -28,7 +28,8 @@ from onward.middleware import (
 )
 from tests.middleware.s3_server import S3Server
 from tests.middleware.wire import Tap
-from tests.support.harness import World
+from tests.support.harness import Platform, World, clean_environment
+from tests.support.loops import HANGS_AFTER_S
 
 LARGE = "0123456789" * 500
 SMALL = "small"
@@ -218,6 +219,40 @@ def test_the_event_loop_goes_on_while_the_store_is_waited_for(world: World, tmp_
     world.run()
     assert threads
     assert not threads & set(where)
+
+
+@pytest.mark.parametrize("entry", ["asgi", "lambda"])
+def test_a_store_that_does_not_answer_is_cut_with_its_step(
+    platform: Platform, entry: str, tmp_path: Path
+) -> None:
+    answers = threading.Event()
+    begun: list[str] = []
+
+    class Hanging(DirectoryStore):
+        def put(self, key: str, data: bytes) -> None:
+            begun.append(key)
+            if len(begun) == 1:
+                assert answers.wait(HANGS_AFTER_S)
+            super().put(key, data)
+
+    async def report_async() -> str:
+        return LARGE
+
+    async def function(ctx: Context) -> str:
+        result = await ctx.step.run("report", report_async, timeout="100ms")
+        answers.set()
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        clean_environment(patch)
+        middleware = [middleware_for(Hanging(tmp_path), results=False)]
+        world = World(platform, "async", entry, app_options={"middleware": middleware})
+        world.define(function, None)
+        run = world.run()
+        world.close()
+    assert run.result == LARGE
+    assert run.kinds.split()[0] == "b", "the first try timed out"
+    assert len(begun) == 2
 
 
 # ---------------------------------------------------------------------- references and events
