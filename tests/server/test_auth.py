@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import sys
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+import onward_server
 from onward.protocol.signature import bearer_token, sign, verify
 from onward_server import Orchestrator, Settings, SyncError
 from onward_server.serving import serve_asgi
@@ -241,3 +247,51 @@ async def test_nobody_there_is_told(start: Start) -> None:
 def test_keys_are_not_shown() -> None:
     assert KEY not in repr(KEYED)
     assert "one" not in repr(KEYED)
+
+
+async def command(*options: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "onward_server", "--port", "0", *options),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(onward_server.__file__).parents[1])},
+    )
+
+
+async def test_the_command_has_keys_and_asks_apps() -> None:
+    asked = asyncio.Event()
+
+    async def answer(request: Request, body: bytes) -> Response:
+        assert verify(body, request.headers["x-inngest-signature"], KEY, now=time.time())
+        url = json.loads(body)["url"]
+        functions = registration("f", url=url)["functions"]
+        content = json.dumps({"app_id": "app", "functions": functions, "url": url}).encode()
+        fields = {
+            "x-inngest-sync-kind": "in_band",
+            "x-inngest-signature": sign(content, KEY, int(time.time())),
+        }
+        asked.set()
+        return Response(content, 200, fields)
+
+    async with serve_asgi(app_of(answer)) as served:
+        process = await command("--signing-key", KEY, "--event-key", "one", "--app-url", served.url)
+        try:
+            assert process.stdout is not None
+            url = json.loads(await process.stdout.readline())["url"]
+            await asked.wait()
+            async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+                assert (await client.post("/e/two", json={"name": "app/f"})).status_code == 401
+                assert (await client.get("/dev")).status_code == 401
+                while not (await client.get("/dev", headers=TOKEN)).json()["functions"]:
+                    await asyncio.sleep(0.01)  # another process: only its answer tells
+        finally:
+            process.terminate()
+            await process.communicate()
+    assert process.returncode == 0
+
+
+async def test_the_command_says_which_app_is_not_there() -> None:
+    process = await command("--app-url", "http://127.0.0.1:1/api/x")
+    _, told = await process.communicate()
+    assert process.returncode == 1
+    assert "The app at http://127.0.0.1:1/api/x could not be asked" in told.decode()

@@ -12,6 +12,7 @@ from onward_server import (
     InvokeError,
     UnknownRunError,
 )
+from tests.golden.orchestrator_replay import ManualClock
 from tests.server.conftest import Start
 from tests.server.driving import begin, checkpoint, client_of, happens
 from tests.server.fakes import (
@@ -27,6 +28,7 @@ from tests.server.fakes import (
     report,
     run_op,
     script,
+    sleep_op,
     step_id,
 )
 
@@ -214,6 +216,27 @@ async def test_events_cancel_the_runs_that_they_match(start: Start) -> None:
         [run_id] = await orchestrator.runs_of(event_id)
         statuses.append((await orchestrator.view(run_id)).status)
     assert statuses == ["Running", "Cancelled", "Running", "Running"]
+
+
+async def test_an_event_cancels_for_as_long_as_its_timeout_says(start: Start) -> None:
+    clock = ManualClock()
+    orchestrator = await start(clock=clock)
+    cancel = {"event": "stop", "if": "async.data.n == event.data.n", "timeout": "10s"}
+    napping = {"id": "f", "cancel": [cancel]}
+
+    async def naps(_call: Call) -> Answer:
+        return report(sleep_op("nap", "10001ms"))
+
+    await orchestrator.register(registration(napping), Function(naps))
+    answered = happens(orchestrator, "call.ended", times=2)
+    ids = await orchestrator.send([{"name": "app/f", "data": {"n": n}} for n in (1, 2)])
+    [[first], [second]] = [await orchestrator.runs_of(event_id) for event_id in ids]
+    await answered
+    await orchestrator.send([{"name": "stop", "data": {"n": 1}}])
+    assert (await orchestrator.view(first)).status == "Cancelled"
+    clock._now += 10_001
+    await orchestrator.send([{"name": "stop", "data": {"n": 2}}])
+    assert (await orchestrator.view(second)).status == "Running"
 
 
 async def test_planned_steps_run_at_once_and_fan_in(start: Start) -> None:
