@@ -77,7 +77,7 @@ async def pay(order: str, items: int) -> dict[str, Any]:
     """A route beside both: it sends an event, and gives its run's result once there is one."""
     paid = OrderPaid(order=order, items=items)
     (event_id,) = await app.send_async(onward.NewEvent("order/paid", paid))
-    (run,) = await app.runs_of_async(event_id)
+    (run,) = await app.runs_of_async(event_id, timeout="10s")
     result: dict[str, Any] = await run.result_async(timeout="30s")
     return result
 

@@ -318,19 +318,30 @@ class App:
 
         return Run(self, run_id)
 
-    def runs_of(self, event_id: str) -> list[Run]:
-        """The runs that the event of that id, one that `send` returned, has started so far."""
+    def runs_of(self, event_id: str, *, timeout: Duration | None = None) -> list[Run]:
+        """The runs that the event of that id, one that `send` returned, has started so far.
+
+        Args:
+            event_id: One that `send` returned.
+            timeout: A duration: how long to wait for the first run, which comes a moment after the
+                event. Default: not at all.
+        """
         from onward.runs import listing_handles
         from onward.transport.http import blocking
 
-        return blocking("runs_of", listing_handles(self, event_id))
+        return blocking("runs_of", listing_handles(self, event_id, timeout))
 
-    async def runs_of_async(self, event_id: str) -> list[Run]:
+    async def runs_of_async(
+        self,
+        event_id: str,
+        *,
+        timeout: Duration | None = None,  # noqa: ASYNC109 - the same as the blocking twin's
+    ) -> list[Run]:
         """As `runs_of`."""
         from onward.runs import listing_handles
         from onward.transport.http import perform_async
 
-        return await perform_async(listing_handles(self, event_id))
+        return await perform_async(listing_handles(self, event_id, timeout))
 
     def cancel_runs(
         self,

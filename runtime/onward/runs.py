@@ -204,14 +204,25 @@ def cancelling(app: App, run_id: str) -> Plan[None]:
         raise refused(ask, reply)
 
 
-def listing(app: App, event_id: object) -> Plan[list[str]]:
-    """The ids of the runs that an event started, so far."""
+def listing(app: App, event_id: object, timeout: float) -> Plan[list[str]]:
+    """The ids of the runs that an event started, waiting for the first one for `timeout` seconds.
+
+    An Inngest server keeps each answer for 15 seconds (recorded) under its whole address, so every
+    look has an address of its own.
+    """
     if not isinstance(event_id, str) or not event_id:
         raise ConfigurationError(f"{event_id!r} is no event's id: app.send() returns them.")
-    ask = _about(app, "GET", f"/v1/events/{quote(event_id, safe='')}/runs")
-    body = yield from answered(ask, tries=READ_TRIES)
-    runs = body.get("data") if isinstance(body, dict) else None
-    return [str(run["run_id"]) for run in runs or ()]
+    path, look = f"/v1/events/{quote(event_id, safe='')}/runs", FIRST_LOOK
+    until = time.monotonic() + timeout
+    while True:
+        ask = _about(app, "GET", f"{path}?at={time.time_ns() // 1_000_000}")
+        body = yield from answered(ask, tries=READ_TRIES)
+        runs = body.get("data") if isinstance(body, dict) else None
+        left = until - time.monotonic()
+        if runs or left <= 0:
+            return [str(run["run_id"]) for run in runs or ()]
+        yield Pause(min(look, left))
+        look = min(look * LOOKS_GROW, LONGEST_LOOK)
 
 
 def bulk_cancelling(
@@ -354,14 +365,15 @@ class Run:
         await perform_async(cancelling(self._app, self.id))
 
 
-def _seconds(timeout: Duration | None) -> float:
+def _seconds(timeout: Duration | None, what: str = "result()") -> float:
     if timeout is None:
         return inf
     from onward.core.durations import parse_duration
 
-    return parse_duration(timeout, what="the timeout of result()")
+    return parse_duration(timeout, what=f"the timeout of {what}")
 
 
-def listing_handles(app: App, event_id: str) -> Plan[list[Run]]:
+def listing_handles(app: App, event_id: str, timeout: Duration | None) -> Plan[list[Run]]:
     """The runs that an event started, so far."""
-    return [Run(app, run_id) for run_id in (yield from listing(app, event_id))]
+    seconds = 0.0 if timeout is None else _seconds(timeout, "runs_of()")
+    return [Run(app, run_id) for run_id in (yield from listing(app, event_id, seconds))]

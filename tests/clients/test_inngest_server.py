@@ -5,8 +5,11 @@ The answers are those of the recording `events-and-rest-api`, or shaped like its
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -175,3 +178,31 @@ def test_a_function_that_is_known_by_its_whole_id(app: App) -> None:
     with pytest.raises(StopIteration) as done:
         plan.send(Reply(200, '{"data": {"id": "01C"}}'))
     assert done.value.value == "01C"
+
+
+def test_runs_that_do_not_show_yet(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recorded: what was answered is kept for 15 seconds; so no question is asked twice."""
+    instants = itertools.count(1_800_000_000_000_000_000, 50_000_000)
+    clock = SimpleNamespace(time_ns=lambda: next(instants), monotonic=time.monotonic)
+    monkeypatch.setattr(runs, "time", clock)
+    (found,) = _recorded("GET", "/v1/events/01M837655ZJEDCYZWV8RQ96DYC/runs")
+    plan, asked = runs.listing_handles(app, "01M837655ZJEDCYZWV8RQ96DYC", "30s"), []
+    action = next(plan)
+    for reply in (Reply(200, '{"data": []}'), Reply(200, '{"data": null}')):
+        assert isinstance(action, Ask)
+        asked.append(action.path)
+        assert isinstance(plan.send(reply), Pause)
+        action = plan.send(None)
+    assert isinstance(action, Ask)
+    assert len({*asked, action.path}) == 3
+    with pytest.raises(StopIteration) as done:
+        plan.send(found)
+    assert [each.id for each in done.value.value] == [RUN]
+
+
+def test_runs_that_never_show(app: App) -> None:
+    plan = runs.listing_handles(app, "01M", None)
+    assert isinstance(next(plan), Ask)
+    with pytest.raises(StopIteration) as done:
+        plan.send(Reply(200, '{"data": []}'))
+    assert done.value.value == []

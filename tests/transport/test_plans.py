@@ -63,6 +63,13 @@ def test_the_last_reply_counts() -> None:
     assert (reply.status, reply.text) == (429, "later")
 
 
+def test_after_a_minute_it_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "BUDGET", -1.0)
+    done, reply = steps(asking(ASK, tries=5), Reply(503))
+    assert done == [ASK]
+    assert reply.status == 503
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_retry_after_is_kept(status: int) -> None:
     done, _ = steps(asking(ASK, tries=2), Reply(status, headers={"retry-after": "7"}), Reply(200))

@@ -48,6 +48,9 @@ LONGEST_WAIT = 30.0
 #: How many addresses have connections that are kept.
 _MOST_CLIENTS = 8
 
+#: Seconds after which a request is not tried again, however often it was.
+BUDGET = 60.0
+
 #: Seconds before the first retry; they double with each.
 _FIRST_DELAY = 0.1
 
@@ -137,11 +140,13 @@ Plan: TypeAlias = Generator[Ask | Pause | Work, Any, _T]
 def asking(ask: Ask, *, tries: int = 1) -> Plan[Reply]:
     """The reply to `ask`, which is tried `tries` times while the reply says that it may help.
 
-    A `Retry-After` of up to 30 seconds is kept. A 401 is tried with the fallback key, once.
+    A `Retry-After` of up to 30 seconds is kept. A 401 is tried with the fallback key, once. After a
+    minute, no other try begins.
     """
+    until = time.monotonic() + BUDGET
     for attempt in range(tries):
         reply = yield from _keyed(ask)
-        if not reply.may_pass or attempt + 1 == tries:
+        if not reply.may_pass or attempt + 1 == tries or time.monotonic() > until:
             return reply
         wished = reply.retry_after()
         if wished > LONGEST_WAIT:
