@@ -18,7 +18,7 @@ from onward_server import queries
 from onward_server.answers import BadOpsError, parse_ops
 from onward_server.auth import Auth, guarded
 from onward_server.cancellations import CancellationApi
-from onward_server.endpoints import EndpointApi
+from onward_server.endpoint_api import EndpointApi
 from onward_server.events import BadEventError
 from onward_server.identifiers import stable_uuid
 from onward_server.json_text import JsonError, dumps, loads

@@ -6,30 +6,24 @@ falls due when the request has not been heard of for a while, and then the endpo
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hmac
 import json
 import secrets
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
-
-from starlette.requests import Request
-from starlette.responses import Response
 
 from onward.core.ids import RUN_COMPLETE_ID
 from onward.core.ops import Opcode
 from onward.protocol import headers as names
 from onward.protocol.endpoint import REQUEST_EVENT, decode_result
-from onward_server.answers import BadOpsError, Raised, Reported, WireOp, error_info, parse_ops
+from onward_server.answers import Raised, Reported, WireOp, error_info, parse_ops
 from onward_server.endpoint_invoker import SCHEME, is_endpoint
 from onward_server.events import Event
-from onward_server.identifiers import stable_uuid
-from onward_server.json_text import JsonError, dumps, loads
+from onward_server.json_text import dumps, loads
 from onward_server.model import (
     Effects,
     Job,
@@ -37,7 +31,6 @@ from onward_server.model import (
     PutEvent,
     PutRun,
     Refusal,
-    Status,
     job_row,
 )
 from onward_server.refusals import too_large
@@ -49,9 +42,6 @@ if TYPE_CHECKING:
 #: Seconds after which a run is taken over whose request did not ask for less: that of an SDK that
 #: does not say that it lives. As long as an Inngest server gives an API request (source).
 QUIET_S = 3600.0
-
-#: How long a request for the output waits, in seconds (recorded in the server's source).
-OUTPUT_WAIT_S = 300.0
 
 #: How long a token opens the output of its run, in seconds.
 TOKEN_LIFE_S = 30 * 86400
@@ -145,7 +135,8 @@ class NewRun:
     ops: tuple[WireOp, ...]
 
 
-def _object(value: object) -> dict[str, Any]:
+def object_of(value: object) -> dict[str, Any]:
+    """`value`, which has to be a JSON object. Raises BadRunError."""
     if not isinstance(value, dict):
         raise BadRunError("it must be a JSON object")
     return value
@@ -157,7 +148,7 @@ def parse_new_run(body: object, sdk: str) -> NewRun:
     `sdk` is the header that names the SDK: that of TypeScript sends a body as it is, where the
     server and others have base 64.
     """
-    body = _object(body)
+    body = object_of(body)
     run_id, event = body.get("run_id"), body.get("event")
     if not isinstance(run_id, str) or len(run_id) != _ULID_LENGTH or not run_id.isalnum():
         raise BadRunError(f"run_id must be a ULID, not {run_id!r}")
@@ -320,106 +311,3 @@ def _unbase64(text: str) -> bytes:
 
 def _mac(key: bytes, payload: str) -> str:
     return _base64(hmac.new(key, payload.encode(), sha256).digest())
-
-
-# ------------------------------------------------------------------ the API
-
-Read = Callable[[Request], Awaitable[bytes]]
-Answered = Callable[[Request], Awaitable[Response]]
-
-
-class EndpointApi:
-    """What endpoints send, and what their callers ask for. `read` gives a request's body."""
-
-    def __init__(self, orchestrator: Orchestrator, read: Read) -> None:
-        self._orchestrator = orchestrator
-        self._endpoints = orchestrator.endpoints
-        self._read = read
-
-    def routes(self) -> list[tuple[str, str, Answered]]:
-        """Method, path and handler of each."""
-        return [
-            ("POST", "/v1/checkpoint", self.create),
-            ("POST", "/v1/checkpoint/{run_id}/steps", self.steps),
-            ("GET", "/v1/checkpoint/{run_id}/output", self.output),
-            ("GET", "/v1/http/runs/{run_id}/output", self.output),
-        ]
-
-    async def create(self, request: Request) -> Response:
-        """`POST /v1/checkpoint`."""
-        try:
-            body = loads(await self._read(request))
-            new = parse_new_run(body, request.headers.get(names.SDK, ""))
-        except (JsonError, BadOpsError, BadRunError) as error:
-            return _refused(400, f"Invalid request body: {error}")
-        refusal = await self._endpoints.create(new)
-        if refusal is not None:
-            return _answer(refusal.status, refusal.body)
-        fetched = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        data: dict[str, Any] = {
-            "fn_id": stable_uuid("function", new.function_id),
-            "app_id": stable_uuid("app", new.origin),
-            "run_id": new.run_id,
-            "token": await self._endpoints.token(new.run_id),
-            "realtime_token": "none",  # nothing is streamed here; the TypeScript SDK wants a text
-        }
-        if new.watched:
-            data["lease"] = self._orchestrator.settings.endpoint_lease_s
-        return _answer(200, {"data": data, "metadata": {"fetched_at": fetched}})
-
-    async def steps(self, request: Request) -> Response:
-        """`POST /v1/checkpoint/{run}/steps`."""
-        try:
-            body = _object(loads(await self._read(request)))
-            ops = parse_ops(body.get("steps") or [])
-        except (JsonError, BadOpsError, BadRunError) as error:
-            return _refused(400, f"invalid request body: {error}")
-        refusal = await self._endpoints.steps(
-            request.path_params["run_id"], ops, watched=body.get("lease") is True
-        )
-        if refusal is not None:
-            return _answer(refusal.status, refusal.body)
-        return _answer(200, None)
-
-    async def output(self, request: Request) -> Response:
-        """`GET /v1/checkpoint/{run}/output?token=…`: the run's response, once there is one."""
-        run_id = request.path_params["run_id"]
-        if not await self._endpoints.opens(request.query_params.get("token", ""), run_id):
-            return _public(_refused(401, "Unable to find run with auth token"))
-        try:
-            async with asyncio.timeout(OUTPUT_WAIT_S):
-                view = await self._orchestrator.result(run_id)
-        except TimeoutError:
-            message = "run did not end within 5 minutes"
-            return _public(_answer(200, {"status": "running", "message": message}))
-        if view.status == Status.COMPLETED:
-            stored = decode_result(view.result)
-            if stored is None:
-                return _public(_answer(200, {"data": view.result}))
-            answer = Response(stored.body, stored.status)
-            fields = [(n, v) for n, v in stored.fields if n != "content-length"]
-            answer.raw_headers = [
-                (b"content-length", str(len(stored.body)).encode()),
-                *((n.encode("latin-1"), v.encode("latin-1")) for n, v in fields),
-            ]
-            return _public(answer)
-        error = view.error or {}
-        told = {"name": error.get("name"), "message": error.get("message")}
-        return _public(_answer(500, {"status": view.status, "run_id": run_id, "error": told}))
-
-
-def _answer(status: int, body: Any) -> Response:
-    fields = {names.SERVER_KIND: "dev", "content-type": "application/json"}
-    return Response(dumps(body), status, fields)
-
-
-def _refused(status: int, message: str) -> Response:
-    return _answer(status, {"error": message, "data": None, "status": status})
-
-
-def _public(answer: Response) -> Response:
-    """Pages of other origins are redirected here."""
-    if "access-control-allow-origin" not in answer.headers:
-        answer.headers["access-control-allow-origin"] = "*"
-    answer.headers["cache-control"] = "no-store"
-    return answer

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from onward_server import Settings, endpoints
+from onward_server import Settings, endpoint_api, endpoints
 from onward_server.serving import serve_asgi
 from tests.server.conftest import Start
 from tests.server.driving import client_of
@@ -196,7 +196,7 @@ async def test_the_typescript_sdk_sends_a_body_as_it_is(start: Start) -> None:
 async def test_the_output_says_when_a_run_does_not_end(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoints, "OUTPUT_WAIT_S", 0.01)
+    monkeypatch.setattr(endpoint_api, "OUTPUT_WAIT_S", 0.01)
     orchestrator = await start(settings=QUICK)
     async with client_of(orchestrator) as client:
         created = await client.post("/v1/checkpoint", json=new_run("http://x"))
