@@ -151,8 +151,10 @@ class Moving:
         return Counter((each["sdk"], each["label"]) for each in found)
 
 
-@pytest.fixture(scope="session")
-def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moving]:
+@pytest.fixture(scope="session", params=[True, False], ids=["checkpointing", "call-a-step"])
+def moved(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Moving]:
     """All runs: begun there, stopped where they wait, and let go on here."""
     trace = tmp_path_factory.mktemp("migration") / "trace.jsonl"
     clock = LeapingClock()
@@ -162,7 +164,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moving]:
         loops.run(orchestrator.start())
         moving = Moving(loops, orchestrator, trace)
         url = loops.serve(orchestrator.asgi)
-        app = Moved(trace, url).app
+        app = Moved(trace, url, checkpointing=request.param).app
         try:
             port = _begun(moving, clock, url)
             loops.enter(serve_asgi(onward.asgi.serve(app, path=PATH), port=port))

@@ -22,9 +22,9 @@ class Receipt(BaseModel):
 class Moved:
     """The app; its steps write into `trace` what they do."""
 
-    def __init__(self, trace: Path, orchestrator: str) -> None:
+    def __init__(self, trace: Path, orchestrator: str, *, checkpointing: bool) -> None:
         self.trace = trace
-        self.app = App("shop", orchestrator=orchestrator, dev=True)
+        self.app = App("shop", checkpointing=checkpointing, orchestrator=orchestrator, dev=True)
         self._simple()
         self._branching()
         self._waiting()
