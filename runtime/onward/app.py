@@ -101,7 +101,7 @@ class App:
     _settings: Settings | None = field(default=None, init=False, repr=False)
     _channel: Channel | None = field(default=None, init=False, repr=False)
     _keys: Keys | None = field(default=None, init=False, repr=False)
-    _chains: dict[str, Chain] = field(default_factory=dict, init=False, repr=False)
+    _chains: dict[tuple[object, ...], Chain] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_id(self.id, "an app's id")
@@ -212,11 +212,12 @@ class App:
         if not middleware:
             return None
         where = f"function {function.id!r}" if function else f"app {self.id!r}"
-        chain = self._chains.get(where)
+        key = (where, *map(id, middleware))
+        chain = self._chains.get(key)
         if chain is None:
             from onward.middleware.chain import Chain
 
-            chain = self._chains[where] = Chain(middleware, self.id, where)
+            chain = self._chains[key] = Chain(middleware, self.id, where)
         return chain
 
     def find(self, composite_id: str) -> Function:

@@ -96,11 +96,12 @@ class CallHooks:
     def _each(self, hook: str, *args: Any, outward: bool = False) -> None:
         """Call `hook` of all middleware, in the invocation's context variables."""
         order = self.chain.outward if outward else self.chain.inward
-        for item, call in order(hook, self.calls):
-            try:
-                self.variables.run(getattr(item, hook), call, *args)
-            except Exception as error:  # noqa: BLE001 - whatever a hook raises is told in one way
-                self.chain.failed(item, hook, error)
+        with self._lock:  # nobody may enter the variables twice
+            for item, call in order(hook, self.calls):
+                try:
+                    self.variables.run(getattr(item, hook), call, *args)
+                except Exception as error:  # noqa: BLE001 - whatever a hook raises is told in one way
+                    self.chain.failed(item, hook, error)
 
     def around(self, execution: Execution, run: Callable[[Execution], Response]) -> Response:
         """The response of `run`, with everything that comes before and after it. It may block."""
