@@ -309,18 +309,20 @@ class Surface:
             "capabilities": CAPABILITIES,
         }
 
-    def registered(self, plan: Registration, told: object, *, now: float) -> WireResponse:
-        """The answer to a registration; `told` is the orchestrator's answer, or the error."""
-        if isinstance(told, dict):
-            status, message = 200, "Successfully registered"
-            modified = bool(told.get("modified"))
-        else:
-            status, modified = 500, False
-            message = "/fn/register answered with no object: is it an orchestrator?"
-            if isinstance(told, OnwardError):
-                message = told.message
-            log.error("The app %r could not be registered: %s", self.app.id, message)
-        answer = self._plain(status, {"message": message, "modified": modified})
+    def registered(
+        self, plan: Registration, told: engine.Registered, *, now: float
+    ) -> WireResponse:
+        """The answer to a registration. A stranger is not told where the orchestrator is."""
+        status, message = 200, "Successfully registered"
+        if told.error is not None:
+            log.error("The app %r could not be registered: %s", self.app.id, told.error)
+            status, message = 500, told.error
+            if plan.key is None and not self.app.settings.dev:
+                said = f": {told.told}." if told.told else "."
+                message = (
+                    f"The orchestrator did not register the app{said} The app's log says more."
+                )
+        answer = self._plain(status, {"message": message, "modified": told.modified})
         answer.headers[headers.SYNC_KIND] = OUT_OF_BAND
         return self._signed(answer, plan.key, now)
 

@@ -95,7 +95,7 @@ class Served:
         try:
             return _drive(execution)
         except Hung:
-            threading.Event().wait()
+            _wait_for_the_kill()
             raise
 
 
@@ -115,6 +115,11 @@ def drain() -> None:
     it: WSGI itself says nothing of the end.
     """
     drain_all()
+
+
+def _wait_for_the_kill() -> None:
+    """Everything is flushed, but code that cannot be stopped would thaw in the next call."""
+    threading.Event().wait()
 
 
 def _frozen(environ: Environ) -> Any:

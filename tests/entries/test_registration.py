@@ -51,7 +51,7 @@ def test_registering_with_an_orchestrator_that_has_a_key(
         monkeypatch.setenv("INNGEST_BASE_URL", loops.serve(orchestrator.asgi))
         refused = http.http(small_app([], signing_key=OTHER), "PUT", PATH)
         assert (refused.status, refused.body["modified"]) == (500, False)
-        assert "answered 401" in refused.body["message"]
+        assert refused.body["message"].startswith("The orchestrator did not register the app: 401")
         for options in ({}, {"signing_key": OTHER, "signing_key_fallback": KEY}):
             app = small_app([], **{"signing_key": KEY, **options})
             assert http.http(app, "PUT", PATH).status == 200
@@ -244,8 +244,9 @@ def test_an_orchestrator_that_is_not_there(http: HttpEntry, api: CheckpointApi) 
         (401, b'{"error": "unauthorized"}', "answered 401"),
         (400, b'{"error": "At least one function is required"}', "At least one function"),
         (500, b"oops", "answered 500: oops"),
-        (200, b"<html>", "answered 200 without JSON"),
-        (200, b"[1]", "answered with no object"),
+        (200, b"<html>", "answered no object: is it an orchestrator? <html>"),
+        (200, b"[1]", "answered no object"),
+        (200, b"", "answered no object"),
     ],
 )
 def test_an_orchestrator_that_refuses(
@@ -257,6 +258,41 @@ def test_an_orchestrator_that_refuses(
     assert answer.body["modified"] is False
     assert message in answer.body["message"]
     assert answer.headers["x-inngest-sync-kind"] == "out_of_band"
+
+
+@pytest.mark.parametrize(
+    ("status", "page", "message"),
+    [
+        (
+            400,
+            b'{"error": "bad cron in shop-sell"}',
+            "app: 400 bad cron in shop-sell. The app's log",
+        ),
+        (500, b"<html>proxy.internal</html>", "did not register the app: 500. The app's log"),
+        (0, b"", "did not register the app. The app's log"),
+    ],
+)
+def test_what_a_stranger_is_told_of_a_failure(
+    *,
+    http: HttpEntry,
+    status: int,
+    page: bytes,
+    message: str,
+    cloud: CheckpointApi,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What the orchestrator says of the app, and not where it is. The log has everything."""
+    cloud.pages["/fn/register"] = (status, page)
+    if not status:
+        cloud.down()
+    answer = http.http(small_app([]), "PUT", PATH)
+    assert (answer.status, answer.body["modified"]) == (500, False)
+    assert message in answer.body["message"]
+    assert str(cloud.port) not in answer.body["message"]
+    assert f"{cloud.url}/fn/register" in caplog.text
+    # Whoever has the key is told as well.
+    signed = http.http(small_app([]), "PUT", PATH, headers=signature(KEY))
+    assert f"{cloud.url}/fn/register" in signed.body["message"]
 
 
 def test_a_key_that_is_refused_gives_way_to_the_fallback_for_good(

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,10 +16,12 @@ import pytest
 import onward
 import onward.wsgi
 from onward import serving
+from onward.execution.session import Hung
 from tests.entries.app import small_app
 from tests.support.checkpoint_api import CheckpointApi
-from tests.support.entries import PATH, HttpEntry, call_request, shape_of
+from tests.support.entries import PATH, HttpEntry, LambdaContext, call_request, shape_of
 from tests.support.linear import Ledger, linear_app
+from tests.watchdog.bodies import ignore_interrupts
 
 #: A server that was used before it forked, as one may be that loads the app first.
 PREFORK = """
@@ -168,8 +171,6 @@ def test_draining(wsgi: HttpEntry, driver: str, api: CheckpointApi) -> None:
 
 def test_a_function_that_is_frozen_between_calls(api: CheckpointApi) -> None:
     """Adapters for Lambda pass its context on."""
-    from tests.support.entries import LambdaContext
-
     seen: list[float] = []
     app = onward.App("shop")
 
@@ -188,3 +189,33 @@ def test_a_function_that_is_frozen_between_calls(api: CheckpointApi) -> None:
         )
     assert len(seen) == 2
     assert all(50 < left < 60 for left in seen)
+
+
+def test_there_code_that_cannot_be_stopped_is_not_answered_for(
+    api: CheckpointApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would thaw inside the next call. The platform's kill is what ends it.
+
+    A blocking function's code holds the thread that would answer: nothing needs to wait there.
+    """
+    waits: list[str] = []
+    ended = threading.Event()
+    monkeypatch.setattr("onward.wsgi._wait_for_the_kill", lambda: waits.append("for the kill"))
+    ledger = Ledger()
+    plan = [*ledger.bodies("s1"), ("hard", partial(ignore_interrupts, ended.is_set))]
+    options = onward.Checkpointing(buffered_steps=100)
+    app = linear_app("async", ledger, plan, checkpointing=options, deadline_margin="0.4s")
+    body = json.dumps(call_request()).encode()
+    try:
+        with pytest.raises(Hung):
+            ask(
+                app,
+                REQUEST_METHOD="POST",
+                QUERY_STRING="fnId=lab-linear&stepId=step",
+                CONTENT_LENGTH=str(len(body)),
+                **{"wsgi.input": io.BytesIO(body), "apig_wsgi.context": LambdaContext(0.8)},
+            )
+    finally:
+        ended.set()
+    assert waits == ["for the kill"]
+    assert api.stored() == ["s1"]

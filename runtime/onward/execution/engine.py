@@ -113,19 +113,44 @@ class Registering(Protocol):
         """What goes with it, beside what goes with every request."""
 
 
-def register(app: App, plan: Registering) -> object:
-    """What the orchestrator answers to a registration, or the OnwardError; it blocks."""
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What came of a registration.
+
+    `error` is for the log and for whoever is trusted; `told` is what the orchestrator itself said,
+    without where it is.
+    """
+
+    modified: bool = False
+    error: str | None = None
+    told: str = ""
+
+
+def register(app: App, plan: Registering) -> Registered:
+    """Register with the orchestrator; it blocks."""
     import json
 
-    from onward.transport.http import Ask, answered, perform
+    from onward.transport.http import Ask, asking, perform, refused
 
     settings = app.settings
     fields = {**settings.outgoing(), "content-type": "application/json", **plan.headers}
     body = json.dumps(plan.body).encode()
+    ask = Ask(settings.api_url, "POST", plan.path, body, fields, app.keys())
+    reply = perform(asking(ask))
     try:
-        return perform(answered(Ask(settings.api_url, "POST", plan.path, body, fields, app.keys())))
-    except OnwardError as error:
-        return error
+        said = reply.json()
+    except ValueError:
+        said = None
+    answer = said if isinstance(said, dict) else {}
+    if reply.good and isinstance(said, dict):
+        return Registered(bool(answer.get("modified")))
+    own = str(answer.get("error") or answer.get("message") or "")
+    if reply.good:
+        error = f"{ask.told} answered no object: is it an orchestrator? {reply.text[:500]}".strip()
+    else:
+        error = refused(ask, replace(reply, text=own) if own else reply).message
+    told = f"{reply.status} {own}".strip() if reply.status else ""
+    return Registered(error=error, told=told)
 
 
 def decode(
