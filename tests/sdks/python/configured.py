@@ -43,7 +43,7 @@ define("wildcard", _triggered(("wild.*", None)))(_used)
 define("idempotent", idempotency="event.data.key")(_used)
 
 
-@define("batched", batch_events=inngest.Batch(max_size=3, timeout=_SECOND))
+@define("batched", batch_events=inngest.Batch(max_size=3, timeout=60 * _SECOND))
 async def batched(tools: Tools) -> Any:
     numbers = [event.data["n"] for event in tools.events]
     return await tools.step.run("used", tools.did("used", numbers))
@@ -65,7 +65,7 @@ define("rate-limited", rate_limit=inngest.RateLimit(limit=1, period=_HOUR, key="
 )
 define(
     "debounced",
-    debounce=inngest.Debounce(period=_SECOND, key="event.data.key", timeout=60 * _SECOND),
+    debounce=inngest.Debounce(period=4 * _SECOND, key="event.data.key", timeout=60 * _SECOND),
 )(_used)
 
 
@@ -94,7 +94,7 @@ async def one_at_a_time(tools: Tools) -> None:
     await tools.step.run("alone", blocking if tools.blocking else body)
 
 
-@define("finish-timeout", timeouts=inngest.Timeouts(finish=_SECOND))
+@define("finish-timeout", timeouts=inngest.Timeouts(finish=5 * _SECOND))
 async def finish_timeout(tools: Tools) -> None:
     await tools.step.run("before", tools.did("before"))
     await tools.step.sleep("long", _HOUR)

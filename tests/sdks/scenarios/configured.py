@@ -122,4 +122,4 @@ async def finish_timeout(app: App) -> None:
     run = await app.run("finish-timeout")
     assert run.view.status == "Cancelled"
     assert run.traces == {"before": 1}
-    assert run.lasted_s >= 0.9
+    assert run.lasted_s >= 4.9

@@ -31,7 +31,7 @@ define(
     const numbers = events.map((event) => event.data.n);
     return await step.run("used", did("used", numbers));
   },
-  { batchEvents: { maxSize: 3, timeout: "1s" } },
+  { batchEvents: { maxSize: 3, timeout: "60s" } },
 );
 
 define("flow-controlled", used, {
@@ -44,7 +44,7 @@ define("flow-controlled", used, {
 
 define("rate-limited", used, { rateLimit: { limit: 1, period: "1h", key: "event.data.key" } });
 
-define("debounced", used, { debounce: { period: "1s", key: "event.data.key", timeout: "1m" } });
+define("debounced", used, { debounce: { period: "4s", key: "event.data.key", timeout: "1m" } });
 
 const patient = async ({ step, app, event }) => {
   const woken = await step.waitForEvent("wait", {
@@ -77,7 +77,7 @@ define(
     await step.sleep("long", "1h");
     await step.run("never", did("never"));
   },
-  { timeouts: { finish: "1s" } },
+  { timeouts: { finish: "5s" } },
 );
 
 define(
