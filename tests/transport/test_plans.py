@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from onward.errors import OnwardError, OrchestratorUnavailableError
 from onward.protocol.signature import bearer_token
@@ -173,6 +181,75 @@ def test_requests_go_through_the_proxy_of_the_environment(
     api.pages["http://orchestrator.invalid/page"] = (200, b"1")
     assert http.request("http://orchestrator.invalid", "GET", "/page") == 1
     http.clients.close()
+
+
+def test_an_authority_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`SSL_CERT_FILE` names what a company's orchestrator is signed by."""
+    certificate, key = _self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", "1")
+            self.end_headers()
+            self.wfile.write(b"1")
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    url = f"https://127.0.0.1:{server.server_port}"
+    try:
+        for trusted in (False, True):
+            http.clients.close()
+            http._trusted.cache_clear()
+            if trusted:
+                monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+                assert http.request(url, "GET", "/page") == 1
+            else:
+                with pytest.raises(OrchestratorUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
+                    http.request(url, "GET", "/page")
+    finally:
+        http.clients.close()
+        http._trusted.cache_clear()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "orchestrator")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(private, hashes.SHA256())
+    )
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
 
 
 # ---------------------------------------------------------------------- lanes

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
@@ -32,6 +32,8 @@ from onward.transport.channel import Keys, is_loopback
 from onward.transport.proxies import proxy_for
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 _T = TypeVar("_T")
@@ -254,7 +256,15 @@ def _client(proxy: str | None) -> httpx.Client:
     import httpx
 
     through = proxy if proxy is None or "://" in proxy else f"http://{proxy}"
-    return httpx.Client(timeout=TIMEOUT, proxy=through, trust_env=False)
+    return httpx.Client(timeout=TIMEOUT, proxy=through, trust_env=False, verify=_trusted())
+
+
+@lru_cache(maxsize=1)
+def _trusted() -> ssl.SSLContext:
+    """The authorities that are trusted: `SSL_CERT_FILE` and `SSL_CERT_DIR` go before httpx's."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 clients = _Clients()
@@ -334,7 +344,7 @@ def exchange(ask: Ask) -> Reply:
             answer = client.request(
                 ask.method, url, content=ask.body, headers=fields, timeout=ask.timeout
             )
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return Reply(0, str(error) or type(error).__name__, key=key)
     return Reply(answer.status_code, answer.text, answer.headers, key)
 
