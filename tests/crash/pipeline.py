@@ -33,6 +33,9 @@ MODES: dict[str, tuple[onward.Checkpointing, int]] = {
 }
 KINDS = ("blocking", "async")
 
+#: The steps of every function that have no body, as an orchestrator names them.
+WAITS = frozenset({"nap", "crash/never"})
+
 app = onward.App("crash")
 
 
@@ -85,7 +88,10 @@ def _blocking(mode: str) -> None:
         before = ""
         for n in range(count):
             before = ctx.step.run(f"s{n}", work, ctx.run_id, f"s{n}", before)
-        ctx.step.sleep("nap", "1ms")
+        ctx.step.gather(
+            lambda: ctx.step.sleep("nap", "1ms"),
+            lambda: ctx.step.wait_for_event("wait", event="crash/never", timeout="2ms"),
+        )
         left, right = ctx.step.gather(lambda: branch("left"), lambda: branch("right"))
         return ctx.step.run("last", work, ctx.run_id, "last", left + right, barrier=True)
 
@@ -98,7 +104,10 @@ def _async(mode: str) -> None:
         before = ""
         for n in range(count):
             before = await ctx.step.run(f"s{n}", work_async, ctx.run_id, f"s{n}", before)
-        await ctx.step.sleep("nap", "1ms")
+        await asyncio.gather(
+            ctx.step.sleep("nap", "1ms"),
+            ctx.step.wait_for_event("wait", event="crash/never", timeout="2ms"),
+        )
         left, right = await asyncio.gather(
             ctx.step.run("left", work_async, ctx.run_id, "left", before),
             ctx.step.run("right", work, ctx.run_id, "right", before),

@@ -20,7 +20,7 @@ import pytest
 
 from tests.cli.command import environment, wait_until
 from tests.crash.boundaries import check
-from tests.crash.pipeline import LEDGER, MODES, PAUSE, Ledger, app
+from tests.crash.pipeline import LEDGER, MODES, PAUSE, WAITS, Ledger, app
 from tests.crash.world import Played, free_ports, memoized_in
 from tests.support.project import ROOT
 from tests.support.tools import all_required
@@ -109,6 +109,6 @@ def test_the_run_goes_on_when_the_orchestrator_is_back(
             played.run = orchestrator("GET", path)["data"]
             steps = orchestrator("GET", f"{path}/steps")["data"]
             played.runs = len(orchestrator("GET", "/v1/runs")["data"])
-    played.journal = [step["name"] for step in steps if step["name"] != "nap"]
+    played.journal = [step["name"] for step in steps if step["name"] not in WAITS]
     played.ledger = Ledger.of(ledger, run_id)
     check(played, mode)

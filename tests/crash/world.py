@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 import httpx
 
 from onward.testing.crash import CRASH_AT, CRASH_TRACE, Reached, read_trace
-from tests.crash.pipeline import LEDGER, Ledger, app
+from tests.crash.pipeline import LEDGER, WAITS, Ledger, app
 from tests.support.project import ROOT
 
 T = TypeVar("T")
@@ -224,9 +224,9 @@ class World:
         return [run["run_id"] for run in self.ask("GET", "/v1/runs?limit=100")["data"]]
 
     def journal(self, run_id: str) -> list[str]:
-        """The names of the steps that the running orchestrator has memoized, but for the sleep."""
+        """The names of the steps that the running orchestrator has memoized, but for its waits."""
         steps = self.ask("GET", f"/v1/runs/{run_id}/steps")["data"]
-        return [step["name"] for step in steps if step["name"] != "nap"]
+        return [step["name"] for step in steps if step["name"] not in WAITS]
 
     def view(self, run_id: str) -> dict[str, Any]:
         """The run as it stands."""
@@ -355,7 +355,7 @@ def memoized_in(db: Path, copy: Path) -> set[str]:
     with contextlib.closing(sqlite3.connect(copy)) as database:
         if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'steps'").fetchone():
             return set()
-        return {name for (name,) in database.execute("SELECT name FROM steps") if name != "nap"}
+        return {name for (name,) in database.execute("SELECT name FROM steps") if name not in WAITS}
 
 
 def crash(at: str, trace: Path | None) -> dict[str, str]:
