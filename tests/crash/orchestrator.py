@@ -120,15 +120,18 @@ def _asked(path: str, body: bytes) -> list[str]:
 
 
 def _watch_calls(points: CrashPoints) -> None:
-    post, called = httpx.AsyncClient.post, Dispatcher._outcome
+    send, called = httpx.AsyncClient.send, Dispatcher._outcome
     delivered = Dispatcher._delivered
 
-    async def posting(self: httpx.AsyncClient, url: str, **options: Any) -> httpx.Response:
+    async def sending(
+        self: httpx.AsyncClient, request: httpx.Request, **options: Any
+    ) -> httpx.Response:
         async def tracing(event: str, _info: object) -> None:
             if event == SENT:
                 points.reach("dispatch.sent", "call")
 
-        return await post(self, url, **options, extensions={"trace": tracing})
+        request.extensions = {**request.extensions, "trace": tracing}
+        return await send(self, request, **options)
 
     async def calling(self: Dispatcher, invoker: Any, call: Call) -> Any:
         points.reach("dispatch.before", "call")
@@ -142,7 +145,7 @@ def _watch_calls(points: CrashPoints) -> None:
         points.reach("process.after", label)
         return effects
 
-    httpx.AsyncClient.post = posting  # type: ignore[method-assign, assignment]
+    httpx.AsyncClient.send = sending  # type: ignore[method-assign]
     Dispatcher._outcome = calling  # type: ignore[method-assign]
     Dispatcher._delivered = processing  # type: ignore[method-assign]
 
