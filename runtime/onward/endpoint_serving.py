@@ -244,8 +244,8 @@ class Endpoint:
         until = min(time.monotonic() + run.patience, execution.deadline.kill_at)
         self.app.channel.submit(*encoded, done, give_up_at=until)
         verdict, detail = await told
-        if run.judge(verdict, detail) is Verdict.CONFIRMED:
-            return True
+        if run.judge(verdict, detail) in {Verdict.CONFIRMED, Verdict.GONE}:
+            return True  # gone: it was told before, or somebody else has taken the run over
         log.error(
             "The end of a run of endpoint %s could not be told its orchestrator (%s). %s [run %s]",
             self.function.composite_id,
@@ -255,7 +255,7 @@ class Endpoint:
             else "It cannot go on without one.",
             run.run_id,
         )
-        return verdict is Verdict.GONE
+        return False
 
     async def _went_async(self, entered: Entered, decided: Decided, *, confirmed: bool) -> Response:
         """The answer to a caller whose run goes on without it."""

@@ -143,7 +143,7 @@ def _wrap(made: Endpoint) -> Callable[..., Awaitable[Any]]:
     try:
         import starlette.requests  # noqa: F401 - what is missing is told now, not at a request
     except ImportError:
-        message = "Durable endpoints need FastAPI or Starlette. Run: pip install fastapi"
+        message = "Durable endpoints need Starlette. Run: pip install 'onward[server]'"
         raise MissingExtraError(message) from None
 
     async def handle(*args: Any, **kwargs: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from starlette.routing import Route
 
 import onward
 from onward import App, ConfigurationError, Event
+from onward.errors import MissingExtraError
 from tests.endpoints import shop
 from tests.endpoints.conftest import Exchanged, Shop
 
@@ -64,6 +66,12 @@ def test_the_id_of_a_function_is_taken() -> None:
     onward.endpoint(app, "refund")(good)
     with pytest.raises(ConfigurationError, match="an endpoint 'refund' already"):
         onward.endpoint(app, "refund")(good)
+
+
+def test_a_missing_framework_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "starlette.requests", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'onward\[server\]'"):
+        onward.endpoint(App("shop"), "pay")(good)
 
 
 def test_the_framework_sees_the_handler_without_its_context(the_shop: Shop) -> None:

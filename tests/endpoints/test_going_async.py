@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from fastapi import FastAPI
+from starlette.routing import Route
 
+import onward
+import onward.asgi
 from onward import Checkpointing
 from tests.endpoints import shop
-from tests.endpoints.conftest import Shop
+from tests.endpoints.conftest import Exchanged, Shop
 
 ME = {"authorization": "me"}
 
@@ -129,3 +133,41 @@ def test_tasks_of_a_run_that_goes_on_run_once(the_shop: Shop, driver: str, buffe
     assert answer.json() == {"value": 2}
     eventually(lambda: shop.done["background"] > 0, "the task did not run")
     assert shop.done["background"] == 1
+
+
+def test_an_invoked_function(
+    the_shop: Shop, driver: str, servers: tuple[Exchanged, Exchanged]
+) -> None:
+    """An endpoint beside the functions of its app, one of which it invokes."""
+    api, app = FastAPI(), the_shop.app
+
+    @app.function("double", trigger=onward.Event("shop/double"))
+    async def double(ctx: onward.Context) -> int:
+        return await ctx.step.run("double", lambda: ctx.event.data["n"] * 2)
+
+    if driver == "async":
+
+        @api.get("/twice")
+        @onward.endpoint(app, "twice")
+        async def twice(ctx: onward.Context, n: int) -> dict[str, int]:
+            return {"twice": await ctx.step.invoke("double", double, data={"n": n})}
+    else:
+
+        @api.get("/twice")
+        @onward.endpoint(app, "twice")
+        def twice_blocking(ctx: onward.BlockingContext, n: int) -> dict[str, int]:
+            return {"twice": ctx.step.invoke("double", double, data={"n": n})}
+
+    api.router.routes.append(Route("/api/inngest", onward.asgi.serve(app)))
+    servers[0].asgi = api
+    assert the_shop.ask("PUT", "/api/inngest").status_code == 200
+    answer = the_shop.ask("GET", "/twice?n=21")
+    assert [hop.status_code for hop in answer.history] == [302]
+    assert answer.json() == {"twice": 42}
+
+
+def test_a_first_step_that_has_to_wait(the_shop: Shop, driver: str) -> None:
+    """The run is created with what it waits for."""
+    answer = the_shop.ask("POST", f"/{driver}/form", data={"name": "x", "size": "1"})
+    assert [hop.status_code for hop in answer.history] == [302]
+    assert answer.json() == {"name": "x", "size": 1}

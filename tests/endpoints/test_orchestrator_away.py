@@ -101,6 +101,24 @@ def test_an_answer_that_is_lost_repeats_nothing(
     assert shop.done["first"] == shop.done["second"] == 1
 
 
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_an_answer_that_is_lost_on_the_way_to_async_repeats_nothing(
+    the_shop: Shop,
+    driver: str,
+    between: Between,
+    lost: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    between(lambda n, _path: -1 if n == lost else None)
+    with caplog.at_level(logging.WARNING, "onward"):
+        answer = the_shop.ask("GET", f"/{driver}/go?how=mixed")
+    assert [hop.status_code for hop in answer.history] == [302]
+    assert answer.json() == {"value": 2}
+    assert the_shop.only_run().status == "Completed"
+    assert shop.done["first"] == shop.done["beside"] == shop.done["second"] == 1
+    assert caplog.text == ""
+
+
 def test_requests_remember_an_outage(the_shop: Shop, driver: str, between: Between) -> None:
     """The first request waits for an orchestrator that is away; those after it hardly do."""
     tries: list[str] = []
