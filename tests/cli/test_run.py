@@ -153,6 +153,11 @@ def test_only_the_function_that_was_named_runs(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
+def test_a_function_starts_at_once_and_invokes_others() -> None:
+    report = run_json(PIPELINE, "gathered")
+    assert (report["status"], report["result"]) == ("Completed", [1, 6])
+
+
 def test_a_function_without_an_event_can_be_run() -> None:
     assert run_json(PIPELINE, "pipeline-nightly")["result"] == "nightly"
 

@@ -103,6 +103,21 @@ def worker_environment(url: str, environment: Mapping[str, str]) -> dict[str, st
     return {**kept, "INNGEST_DEV": url}
 
 
+#: The fields of a registration that keep runs from starting at once.
+_FLOW_CONTROL = frozenset(
+    {
+        "batchEvents",
+        "concurrency",
+        "debounce",
+        "idempotency",
+        "priority",
+        "rateLimit",
+        "singleton",
+        "throttle",
+    }
+)
+
+
 def choose(registration: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The function that the user calls `name`, from an app's registration.
 
@@ -125,15 +140,25 @@ def choose(registration: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def alone(registration: Mapping[str, Any], function: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """A registration of `function` only, started by one event; and that event's name.
+    """A registration in which one event starts `function` at once; and that event's name.
 
-    Other functions with the same trigger must not start, and an expression must not keep this
-    one from starting.
+    Other functions run only where this one invokes them; neither an expression nor flow control
+    keeps it from starting.
     """
     events = [trigger["event"] for trigger in function["triggers"] if trigger.get("event")]
-    name = events[0] if events else START_EVENT
-    only = {**function, "triggers": [{"event": name}]}
-    return {**registration, "functions": [only]}, name
+    name = events[0] if events and not events[0].endswith("*") else START_EVENT
+    only = {**_at_once(function), "triggers": [{"event": name}]}
+    others = [
+        {**_at_once(other), "triggers": []}
+        for other in registration["functions"]
+        if other["id"] != function["id"]
+    ]
+    return {**registration, "functions": [only, *others]}, name
+
+
+def _at_once(function: dict[str, Any]) -> dict[str, Any]:
+    """`function` without what makes its runs wait, or not start."""
+    return {key: value for key, value in function.items() if key not in _FLOW_CONTROL}
 
 
 async def execute(options: RunOptions, progress: Progress) -> Report:

@@ -49,6 +49,18 @@ async def nightly(ctx: onward.Context) -> str:
     return await ctx.step.run("name", str, "nightly")
 
 
+@app.function(
+    "gathered",
+    trigger=onward.Event("pipeline/gathered"),
+    batch_events=onward.BatchEvents(max_size=100, timeout="60s"),
+    concurrency=onward.Concurrency(1),
+)
+async def gathered(ctx: onward.Context) -> list[int]:
+    """Would wait for more events, and invokes another function."""
+    invoked = await ctx.step.invoke("parts", parts, data={"steps": 4})
+    return [len(ctx.events), invoked["total"]]
+
+
 @app.function("too-long", trigger=onward.Event("pipeline/too-long"), retries=1)
 def too_long(ctx: onward.BlockingContext) -> int:
     """One step that no invocation has time for."""
