@@ -113,7 +113,10 @@ class Served:
         frozen = scope.get("aws.context")
         try:
             platform = engine.Platform(
-                engine.server_limits(frozen), frozen is None, request.headers, scope
+                engine.server_limits(frozen, scope.get("aws.event"), app.settings.front_door_limit),
+                frozen is None,
+                request.headers,
+                scope,
             )
             if call.use_api:
                 call = await on_worker(partial(engine.fetched, app, call))

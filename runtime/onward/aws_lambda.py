@@ -73,7 +73,7 @@ def _serve(
     if isinstance(plan, serving.Registration):
         return surface.registered(plan, engine.register(app, plan), now=time.time())
     platform = engine.Platform(
-        engine.lambda_limits(context),
+        engine.lambda_limits(context, event, app.settings.front_door_limit),
         abandons=False,
         headers=request.headers,
         raw_request=(event, context),

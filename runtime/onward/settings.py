@@ -81,6 +81,7 @@ class Settings:
     log_level: int | None = None
     platform: str | None = None
     deadline_margin: str | None = None
+    front_door_limit: str | None = None
 
     @property
     def mode(self) -> str:
@@ -153,6 +154,7 @@ def resolve_settings(
         log_level=read.level("INNGEST_LOG_LEVEL"),
         platform=next((name for key, name in _PLATFORMS.items() if environ.get(key)), None),
         deadline_margin=environ.get("ONWARD_DEADLINE_MARGIN") or None,
+        front_door_limit=read.duration("ONWARD_FRONT_DOOR_LIMIT"),
     )
 
 
@@ -265,6 +267,15 @@ class _Reader:
         if value in {*_OFF, "disable"}:
             return False
         raise ConfigurationError(f"{name}={value!r} is neither yes nor no. Write 1 or 0.")
+
+    def duration(self, name: str) -> str | None:
+        """A duration, as it was written."""
+        value = (self._environ.get(name) or "").strip()
+        if value:
+            from onward.core.durations import parse_duration
+
+            parse_duration(value, what=name)
+        return value or None
 
     def level(self, name: str) -> int | None:
         """A log level."""

@@ -33,8 +33,9 @@ StartResponse = Callable[..., Any]
 #: How much of a body is read at a time, in bytes.
 _CHUNK = 1 << 16
 
-#: Where adapters for Lambda leave its context: apig-wsgi, serverless-wsgi.
+#: Where adapters for Lambda leave its context, and its event: apig-wsgi, serverless-wsgi.
 _CONTEXTS = ("apig_wsgi.context", "serverless.context")
+_EVENTS = ("apig_wsgi.full_event", "serverless.event")
 
 
 class Served:
@@ -86,7 +87,10 @@ class Served:
         frozen = _frozen(environ)
         try:
             platform = engine.Platform(
-                engine.server_limits(frozen), frozen is None, request.headers, environ
+                engine.server_limits(frozen, _event(environ), app.settings.front_door_limit),
+                frozen is None,
+                request.headers,
+                environ,
             )
             call = engine.fetched(app, plan.request)
             execution = engine.execution_of(app, plan.function, call, platform)
@@ -125,6 +129,11 @@ def _wait_for_the_kill() -> None:
 def _frozen(environ: Environ) -> Any:
     """Lambda's context, where the process is frozen between calls."""
     return next((environ[name] for name in _CONTEXTS if name in environ), None)
+
+
+def _event(environ: Environ) -> Any:
+    """What Lambda was called with."""
+    return next((environ[name] for name in _EVENTS if name in environ), None)
 
 
 def _stream(call: Callable[[], WireResponse]) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ import pytest
 
 import onward
 from onward.aws_lambda import handler
+from onward.protocol.front_door import front_door_left
 from onward.protocol.signature import verify
 from tests.entries.app import small_app
 from tests.entries.test_introspection import KEY, signature
@@ -175,3 +176,66 @@ def test_the_deadline_is_lambdas(api: CheckpointApi) -> None:
     body = json.dumps(call_request()).encode()
     ask(app, function_url, "POST", query="fnId=shop-sell&stepId=step", body=body)
     assert 50 < seen[0] < 60
+
+
+def deadline_behind(front: Front, context: Event, fields: dict[str, str]) -> float:
+    """Seconds that a function has, of ten minutes that Lambda gives it."""
+    seen: list[float] = []
+    app = onward.App("shop", deadline_margin="0s", checkpointing=False)
+
+    @app.function("sell", trigger=onward.Event("test/asked"))
+    def sell(ctx: onward.BlockingContext) -> None:
+        seen.append(ctx.deadline.remaining())
+
+    body = json.dumps(call_request()).encode()
+    event = front("POST", PATH, "fnId=shop-sell&stepId=step", body, fields)
+    event["requestContext"] |= context
+    assert handler(app)(event, LambdaContext(600.0))["statusCode"] == 200
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("front", "context", "fields", "limit"),
+    [
+        (function_url, {"domainName": "x.lambda-url.eu-west-1.on.aws"}, {}, 600.0),
+        (http_api, {"timeEpoch": "{ms}"}, {}, 30.0 - 5),
+        (http_api, {}, {}, 600.0),
+        (rest_api, {"requestTimeEpoch": "{ms}"}, {}, 29.0 - 5),
+        (load_balancer, {}, {"x-amzn-trace-id": "Root=1-{hex}-abcdef"}, 60.0 - 5),
+        (load_balancer, {}, {"x-amzn-trace-id": "nonsense"}, 600.0),
+        (load_balancer, {}, {"x-amzn-trace-id": "Root=1-zz-a"}, 600.0),
+    ],
+)
+def test_the_front_door_gives_up_first(
+    *,
+    front: Front,
+    context: Event,
+    fields: dict[str, str],
+    limit: float,
+    api: CheckpointApi,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It got the request five seconds ago: a cold start counts."""
+    since = time.time() - 5
+    context = {n: int(since * 1000) if v == "{ms}" else v for n, v in context.items()}
+    fields = {n: v.replace("{hex}", f"{int(since):x}") for n, v in fields.items()}
+    left = deadline_behind(front, context, fields)
+    assert limit - 8 < left <= limit
+    # What is configured goes before what is documented, and there may be no limit.
+    monkeypatch.setenv("ONWARD_FRONT_DOOR_LIMIT", "100s")
+    if limit < 600:
+        assert 100 - 15 < deadline_behind(front, context, fields) <= 100
+    monkeypatch.setenv("ONWARD_FRONT_DOOR_LIMIT", "0")
+    assert 590 < deadline_behind(front, context, fields) <= 600
+
+
+def test_clocks_that_differ() -> None:
+    event = http_api("POST", PATH, "", b"", {})
+    for ago, left in ((-3600.0, 30.0), (10.0, 20.0), (3600.0, 0.0)):
+        event["requestContext"]["timeEpoch"] = int((1e9 - ago) * 1000)
+        assert front_door_left(event, now=1e9) == pytest.approx(left)
+
+
+@pytest.mark.parametrize("event", [None, {}, {"requestContext": None}, {"onward": "call"}])
+def test_no_front_door(event: Any) -> None:
+    assert front_door_left(event, now=1e9) is None

@@ -165,6 +165,7 @@ NONSENSE = [
     ("INNGEST_SERVE_PATH", "/api inngest", "is no path"),
     ("INNGEST_ALLOW_IN_BAND_SYNC", "maybe", "neither yes nor no. Write 1 or 0"),
     ("INNGEST_STREAMING", "sometimes", "neither yes nor no"),
+    ("ONWARD_FRONT_DOOR_LIMIT", "long", "ONWARD_FRONT_DOOR_LIMIT"),
     ("INNGEST_LOG_LEVEL", "loud", "is no log level. Write one of trace, debug"),
 ]
 

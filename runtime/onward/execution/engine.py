@@ -45,19 +45,31 @@ class Platform:
     raw_request: Any = None
 
 
-def lambda_limits(context: Any) -> Limits:
-    """What Lambda's `context` says is left; no limit if it does not tell."""
+def lambda_limits(context: Any, event: Any = None, limit: str | None = None) -> Limits:
+    """What Lambda's `context` says is left, and what the front door of an HTTP `event` waits.
+
+    `limit`, a duration, goes before what is known of the front door. Raises DurationError.
+    """
     tell = getattr(context, "get_remaining_time_in_millis", None)
-    return Limits(remaining=None if tell is None else tell() / 1000, maximum=LAMBDA_MAXIMUM)
+    remaining = None if tell is None else tell() / 1000
+    if not isinstance(event, Mapping) or "requestContext" not in event:
+        return Limits(remaining=remaining, maximum=LAMBDA_MAXIMUM)
+    from onward.core.durations import parse_duration
+    from onward.protocol.front_door import front_door_left
+
+    own = parse_duration(limit, what="ONWARD_FRONT_DOOR_LIMIT") if limit is not None else None
+    left = front_door_left(event, now=time.time(), limit=own)
+    return Limits(remaining=remaining, maximum=LAMBDA_MAXIMUM, front_door=left)
 
 
-def server_limits(frozen: Any = None) -> Limits:
+def server_limits(frozen: Any = None, event: Any = None, limit: str | None = None) -> Limits:
     """What the platform of an HTTP server says is left.
 
-    `frozen` is Lambda's context, where an adapter passes it on; else Vercel's runtime is asked.
+    `frozen` is Lambda's context, where an adapter passes it on, and `event` what Lambda was called
+    with; else Vercel's runtime is asked.
     """
     if frozen is not None:
-        return lambda_limits(frozen)
+        return lambda_limits(frozen, event, limit)
     deadline = _vercel_deadline()
     if deadline is None:
         return Limits()
