@@ -224,8 +224,6 @@ class Endpoint:
             raw_request=entered.request,
         )
         execution = engine.execution_of(self.app, function, entered.call, platform)
-        if entered.run is None:
-            return execution
         # A server that takes no checkpoints has no endpoints either: there is no call by call.
         return replace(execution, function=function, reports=entered.run)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from fastapi import FastAPI
 from starlette.routing import Route
@@ -9,6 +11,9 @@ from starlette.routing import Route
 import onward
 import onward.asgi
 from onward import Checkpointing
+from onward.protocol import headers
+from onward_server.endpoint_invoker import EndpointInvoker
+from onward_server.trace import CALL_ENDED
 from tests.endpoints import shop
 from tests.endpoints.conftest import Exchanged, Shop
 
@@ -171,3 +176,32 @@ def test_a_first_step_that_has_to_wait(the_shop: Shop, driver: str) -> None:
     answer = the_shop.ask("POST", f"/{driver}/form", data={"name": "x", "size": "1"})
     assert [hop.status_code for hop in answer.history] == [302]
     assert answer.json() == {"name": "x", "size": 1}
+
+
+@pytest.mark.parametrize("how", ["", "mixed", "parallel", "text"])
+def test_an_orchestrator_that_tells_no_attempts(
+    the_shop: Shop, driver: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Inngest servers do not: each call answers for one step, or plans several."""
+    made = EndpointInvoker._headers
+
+    def without(self: EndpointInvoker, *arguments: Any) -> dict[str, str]:
+        fields = made(self, *arguments)
+        del fields[headers.ATTEMPT]
+        return fields
+
+    monkeypatch.setattr(EndpointInvoker, "_headers", without)
+    calls: list[Any] = []
+    the_shop.orchestrator.subscribe(
+        lambda told: calls.append(told) if told.kind == CALL_ENDED else None
+    )
+    shop.failures["first"] = 1
+    answer = the_shop.ask("GET", f"/{driver}/go?how={how}")
+    assert [hop.status_code for hop in answer.history] == [302]
+    assert answer.text == ("straße" if how == "text" else '{"value":2}')
+    assert shop.done["first"] == 2
+    steps = {"mixed": ["beside"], "parallel": ["one", "two", "three"]}.get(how, [])
+    assert all(shop.done[name] == 1 for name in [*steps, "second"])
+    for call in calls:
+        ran = [op for op in call.data["ops"] if op["op"] == "StepRun"]
+        assert len(ran) <= 1, call.data["ops"]

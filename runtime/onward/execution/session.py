@@ -101,7 +101,8 @@ class Execution:
             policy=policy,
             deadline=self.deadline,
             plan_always=call.disable_immediate_execution,
-            plan_parallel=self.function.plan_parallel,
+            # Who does not tell the attempt tells no more that checkpoints in a call would need.
+            plan_parallel=self.function.plan_parallel or not call.attempt_known,
             abandons=self.abandons,
             attempt_known=call.attempt_known,
             hands_over=self.checkpoints.hands_over,
