@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from onward.errors import ConfigurationError, OnwardError
 from onward.protocol import headers as names
 from onward_server import queries
-from onward_server.answers import BadOpsError, parse_ops
+from onward_server.answers import BadOpsError, parse_instant, parse_ops
 from onward_server.auth import Auth, guarded
 from onward_server.cancellations import CancellationApi
 from onward_server.endpoint_api import EndpointApi
@@ -149,9 +149,22 @@ class Api:
         return _found(_event_json(row))
 
     async def list_events(self, request: Request) -> Response:
-        """`GET /v1/events?limit=N`."""
+        """`GET /v1/events?limit=N&name=X&received_after=T&received_before=T&cursor=ID`."""
+        query = request.query_params
+        instants: dict[str, int | None] = {}
+        for name in ("received_after", "received_before"):
+            instant = parse_instant(query[name]) if query.get(name) else None
+            if instant is None and query.get(name):
+                return refuse(400, f"Invalid {name} query parameter")
+            instants[name] = None if instant is None else round(instant * 1000)
+        wanted = queries.EventFilter(
+            name=query.get("name") or None,
+            after_ms=instants["received_after"],
+            before_ms=instants["received_before"],
+            cursor=query.get("cursor") or None,
+        )
         limit = _limit(request)
-        rows = await self._orchestrator.store.read(lambda c: queries.list_events(c, limit))
+        rows = await self._orchestrator.store.read(lambda c: queries.list_events(c, limit, wanted))
         return _found([_event_json(row) for row in rows])
 
     async def runs_of_event(self, request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import dataclass
 
 from onward_server.model import Held, Job, Pending, Status
 from onward_server.store import AppRow, EventRow, RunRow, StepRow, StoredRun
@@ -92,9 +93,28 @@ def load_event(connection: sqlite3.Connection, event_id: str) -> EventRow | None
     return None if row is None else EventRow(*row)
 
 
-def list_events(connection: sqlite3.Connection, limit: int) -> list[EventRow]:
-    """The latest `limit` events, newest first."""
-    rows = connection.execute("SELECT * FROM events ORDER BY event_id DESC LIMIT ?", (limit,))
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events are asked for: by name, by when they came (ms), and those before an id."""
+
+    name: str | None = None
+    after_ms: int | None = None
+    before_ms: int | None = None
+    cursor: str | None = None
+
+
+def list_events(
+    connection: sqlite3.Connection,
+    limit: int,
+    wanted: EventFilter = EventFilter(),
+) -> list[EventRow]:
+    """The latest `limit` events that are asked for, newest first."""
+    rows = connection.execute(
+        "SELECT * FROM events WHERE (?1 IS NULL OR name = ?1)"
+        " AND (?2 IS NULL OR received_ms >= ?2) AND (?3 IS NULL OR received_ms <= ?3)"
+        " AND (?4 IS NULL OR event_id < ?4) ORDER BY event_id DESC LIMIT ?5",
+        (wanted.name, wanted.after_ms, wanted.before_ms, wanted.cursor, limit),
+    )
     return [EventRow(*row) for row in rows]
 
 

@@ -340,3 +340,23 @@ async def test_a_registration_that_cannot_be_served_changes_nothing(start: Start
     assert list(orchestrator.functions) == ["app-f"]
     await orchestrator.register(registration("g"), Function(never))
     assert list(orchestrator.functions) == ["app-g"], "what is registered no more starts no runs"
+
+
+async def test_events_are_found_by_name_time_and_cursor(start: Start) -> None:
+    orchestrator = await start()
+    ids = await orchestrator.send([{"name": name} for name in ("a", "b", "a", "a")])
+    async with client_of(orchestrator) as client:
+
+        async def found(**query: str) -> list[str]:
+            response = await client.get("/v1/events", params=query)
+            assert response.status_code == 200, response.text
+            return [event["internal_id"] for event in response.json()["data"]]
+
+        assert await found() == ids[::-1]
+        assert await found(name="a", limit="2") == [ids[3], ids[2]]
+        assert await found(name="a", cursor=ids[2]) == [ids[0]]
+        assert await found(received_after="2100-01-01") == []
+        assert await found(received_before="2100-01-01T00:00:00Z") == ids[::-1]
+        refused = await client.get("/v1/events", params={"received_after": "yesterday"})
+        assert refused.status_code == 400
+        assert refused.json()["error"] == "Invalid received_after query parameter"
