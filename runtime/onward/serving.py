@@ -7,12 +7,10 @@ what `Surface.finished` or `Surface.registered` give. Nothing here reads a socke
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote
 
 from onward.core.ops import ErrorInfo
 from onward.core.response import function_error
@@ -24,10 +22,12 @@ from onward.errors import (
 )
 from onward.execution import engine
 from onward.execution.abandoned import abandoned
+from onward.inspection import AUTHOR, CAPABILITIES, LANGUAGE, inspection
 from onward.logs import runtime as log
+from onward.own_address import own_url, url_in
 from onward.protocol import headers
 from onward.protocol.response import STREAMED, WireResponse, base_headers
-from onward.protocol.signature import bearer_token, sign, verify
+from onward.protocol.signature import sign, verify
 
 if TYPE_CHECKING:
     from onward.app import App, Function
@@ -41,19 +41,9 @@ BODY_LIMIT = 64_000_000
 #: with blanks, so that servers need not take them off.
 KEEP_ALIVE, KEEP_ALIVE_S = b" ", 3.0
 
-#: What this SDK can do beyond the least, as servers ask for it (SDK specification, 4.5).
-CAPABILITIES = {"in_band_sync": "v1", "trust_probe": "v1"}
-
-#: Introspection's schema (SDK specification, 4.5).
-SCHEMA_VERSION = "2024-05-24"
-
-AUTHOR, LANGUAGE = "onward", "py"
-
 IN_BAND, OUT_OF_BAND = "in_band", "out_of_band"
 
 _METHODS = ("GET", "HEAD", "PUT", "POST")
-_OURS = ("fnId", "stepId", "deployId", "probe")
-_HOST = re.compile(r"(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?", re.ASCII | re.IGNORECASE)
 
 
 def fields_of(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -305,7 +295,7 @@ class Surface:
         self, request: Request, settings: Settings, key: str | None
     ) -> dict[str, Any]:
         return {
-            **self.app.registration(self._own_url(request, settings, key)),
+            **self.app.registration(own_url(request, settings, signed=key is not None)),
             "capabilities": CAPABILITIES,
         }
 
@@ -330,7 +320,7 @@ class Surface:
         self, request: Request, settings: Settings, key: str | None, now: float
     ) -> WireResponse:
         """Everything that a registration holds, as the answer (SDK specification, 4.3.5)."""
-        url = _url_in(request.body)
+        url = url_in(request.body)
         if url is None:
             message = 'An in-band sync says where the app was reached: {"url": "https://…"}.'
             return self._signed(self._plain(400, {"message": message}), key, now)
@@ -342,7 +332,7 @@ class Surface:
             "env": settings.env,
             "framework": self.framework,
             "functions": registration["functions"],
-            "inspection": self._inspection(request, settings, key),
+            "inspection": self._inspection(request, key),
             "platform": settings.platform,
             "sdk": registration["sdk"],
             "sdk_author": AUTHOR,
@@ -354,38 +344,6 @@ class Surface:
         answer.headers[headers.SYNC_KIND] = IN_BAND
         return self._signed(answer, key, now)
 
-    def _own_url(self, request: Request, settings: Settings, key: str | None) -> str:
-        """The address to register.
-
-        `serve_origin` settles it. Otherwise a signed request says where it was sent, in its body.
-        Anybody can send an unsigned one: in cloud mode what a proxy says is not believed then.
-        """
-        told = urlsplit((_url_in(request.body) if key or settings.dev else None) or "")
-        query = [pair for pair in parse_qsl(request.query) if pair[0] not in _OURS]
-        if told.netloc:
-            origin, path = f"{told.scheme}://{told.netloc}", told.path or "/"
-            query = [pair for pair in parse_qsl(told.query) if pair[0] not in _OURS]
-        else:
-            origin = self._origin_of(request, trusted=settings.dev)
-            path = request.root + request.path
-        url = (settings.serve_origin or origin) + (settings.serve_path or path)
-        return f"{url}?{urlencode(query)}" if query else url
-
-    def _origin_of(self, request: Request, *, trusted: bool) -> str:
-        """Where the request says that it was sent. Raises MalformedCallRequestError."""
-        proto = _first(request.header("x-forwarded-proto")).lower()
-        scheme, host = request.scheme, request.header("host")
-        if proto == "https" or (trusted and proto == "http"):
-            scheme = proto
-        if trusted:
-            host = _first(request.header("x-forwarded-host")) or host
-        if not self.app.settings.serve_origin and not _HOST.fullmatch(host):
-            raise MalformedCallRequestError(
-                "The request does not say at which host the app is reached. Set"
-                " INNGEST_SERVE_ORIGIN, such as https://shop.example.com."
-            )
-        return f"{scheme}://{host}"
-
     # ------------------------------------------------------------------ introspection
 
     def _introspection(
@@ -393,41 +351,17 @@ class Surface:
     ) -> WireResponse:
         if request.header(headers.SERVER_KIND) == "dev" and not settings.dev and key is None:
             return self._wrong_server()
-        answer = self._plain(200, self._inspection(request, settings, key))
+        answer = self._plain(200, self._inspection(request, key))
         return self._signed(answer, key, now)
 
-    def _inspection(self, request: Request, settings: Settings, key: str | None) -> dict[str, Any]:
-        """What the app tells of itself: nothing secret, unless the request is signed."""
-        signed = bool(request.header(headers.SIGNATURE))
-        shown: dict[str, Any] = {
-            "authentication_succeeded": True if key else (False if signed else None),
-            "capabilities": CAPABILITIES,
-            "extra": {"native_crypto": True},
-            "function_count": len(self.app.functions),
-            "has_event_key": settings.event_key is not None,
-            "has_signing_key": settings.signing_key is not None,
-            "has_signing_key_fallback": settings.signing_key_fallback is not None,
-            "mode": settings.mode,
-            "schema_version": SCHEMA_VERSION,
-        }
-        if key is None:
-            return shown
-        event_key = settings.event_key
-        return shown | {
-            "api_origin": settings.api_url,
-            "app_id": self.app.id,
-            "env": settings.env,
-            "event_api_origin": settings.events_url,
-            "event_key_hash": sha256(event_key.encode()).hexdigest() if event_key else None,
-            "extra": {"native_crypto": True, "is_streaming": settings.streaming},
-            "framework": self.framework,
-            "sdk_language": LANGUAGE,
-            "sdk_version": engine.sdk_name().partition(":v")[2],
-            "serve_origin": settings.serve_origin,
-            "serve_path": settings.serve_path,
-            "signing_key_fallback_hash": _hash_of(settings.signing_key_fallback),
-            "signing_key_hash": _hash_of(settings.signing_key),
-        }
+    def _inspection(self, request: Request, key: str | None) -> dict[str, Any]:
+        wrong = False if request.header(headers.SIGNATURE) else None
+        return inspection(
+            self.app,
+            framework=self.framework,
+            version=engine.sdk_name().partition(":v")[2],
+            authenticated=True if key else wrong,
+        )
 
     # ------------------------------------------------------------------ answers
 
@@ -482,29 +416,3 @@ def no_length() -> OnwardError:
         " (`wsgi.input_terminated`). Nothing was run. Serve the app with one that does, such as"
         " gunicorn."
     )
-
-
-def _first(values: str) -> str:
-    """The first of a list of values: what the proxy nearest to the caller said."""
-    return values.partition(",")[0].strip()
-
-
-def _hash_of(key: str | None) -> str | None:
-    """SHA-256 of a signing key's bytes, without its prefix."""
-    return bearer_token(key).rpartition("-")[2] if key else None
-
-
-def _url_in(body: bytes) -> str | None:
-    """The `url` that a sync request says it was sent to, if it is one."""
-    try:
-        said = json.loads(body) if body else None
-    except (ValueError, RecursionError):
-        return None
-    url = said.get("url") if isinstance(said, dict) else None
-    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-        return None
-    try:
-        netloc = urlsplit(url).netloc
-    except ValueError:
-        return None
-    return url if _HOST.fullmatch(netloc) else None
