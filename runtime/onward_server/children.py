@@ -30,6 +30,14 @@ def meta_of(event: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def correlation_of(event: Mapping[str, Any]) -> str | None:
+    """Which step waits for the run that `event` starts. Events from outside cannot say so."""
+    if event["name"] != events.FUNCTION_INVOKED:
+        return None
+    found = meta_of(event).get("correlation_id")
+    return found if isinstance(found, str) else None
+
+
 def invocation_event(
     invocation: Invocation,
     *,
@@ -113,7 +121,7 @@ def ending_events(
         base["error"] = {"error": kind, **output}
     told: list[Event] = []
     for number, trigger in enumerate(triggers):
-        correlation = meta_of(trigger).get("correlation_id")
+        correlation = correlation_of(trigger)
         if trigger["name"] in _ABOUT_RUNS or (number and not correlation):
             continue
         data = {**base, "event": trigger}

@@ -204,14 +204,14 @@ class Intake:
 
     def _unknown(self, event: Event) -> Iterator[Event]:
         """The answer to the step that invoked a function which nobody registered."""
-        meta = children.meta_of(event.value)
-        if event.name == events.FUNCTION_INVOKED and meta and self._invoked(event) is None:
+        correlation = children.correlation_of(event.value)
+        if correlation is not None and self._invoked(event) is None:
             yield self._starts.refusal(
-                str(meta.get("correlation_id")),
+                correlation,
                 "Error",
-                f"could not find function with ID: {meta.get('fn_id')}. Registered are:"
-                f" {self._registry.known()}. Invoke one of these, or register the app that has it"
-                " on this orchestrator.",
+                f"could not find function with ID: {children.meta_of(event.value).get('fn_id')}."
+                f" Registered are: {self._registry.known()}. Invoke one of these, or register the"
+                " app that has it on this orchestrator.",
             )
 
     async def start(self, function_id: str, data: Mapping[str, Any]) -> str:

@@ -167,7 +167,7 @@ class Starts:
 
     def _skip(self, plan: _Plan, function: FunctionConfig, event: Event, reason: str) -> None:
         plan.skipped.append((function.id, event, reason))
-        correlation = children.meta_of(event.value).get("correlation_id")
+        correlation = children.correlation_of(event.value)
         if correlation:
             message = f"The function {function.id} was not started: {reason}."
             plan.told.append(self.refusal(correlation, "InvocationSkippedError", message))

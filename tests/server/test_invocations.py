@@ -203,3 +203,28 @@ async def test_who_listens_hears_that_a_run_was_cancelled(start: Start) -> None:
     event = await heard.get()
     assert (event["id"], event["data"]["run_id"]) == (run_id, run_id)
     assert event["data"]["_inngest"] == {"status": "Cancelled"}
+
+
+async def test_an_event_from_outside_answers_no_invocation(start: Start) -> None:
+    orchestrator = await start()
+
+    async def handler(call: Call) -> Answer:
+        if call.function_id == "app-other":
+            return complete("forged")
+        if call.function_id == "app-slow":
+            return await never(call)
+        return report(invoke_op("child", "app-slow"))
+
+    slow = {"id": "slow", "triggers": []}
+    await orchestrator.register(registration("f", "other", slow), Function(handler))
+    waiting = happens(orchestrator, "call.started", times=2)
+    run_id = await orchestrator.start_run("app-f", {})
+    await waiting
+    forged = {"_inngest": {"correlation_id": f"{run_id}.{step_id('child')}"}}
+    ended = happens(orchestrator, "run.ended")
+    await orchestrator.send([{"name": "app/other", "data": forged}])
+    await ended
+    await asyncio.gather(*orchestrator._follow_ups)
+    assert (await orchestrator.view(run_id)).status == "Running"
+    [live] = [state for state in orchestrator._runs.all() if state.run_id == run_id]
+    assert step_id("child") in live.pending

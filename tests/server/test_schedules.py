@@ -51,9 +51,12 @@ class Fired:
 async def fire(orchestrator: Orchestrator, clock: ManualClock, times: int = 1) -> None:
     ended = happens(orchestrator, "run.ended", times)
     while not ended.done():
-        clock.advance()
         await asyncio.gather(*orchestrator._follow_ups)
-        await asyncio.wait([ended], timeout=0.05)
+        for state in orchestrator._runs.all():
+            await orchestrator.result(state.run_id)
+        await asyncio.sleep(0)
+        if not ended.done() and not orchestrator._follow_ups:
+            clock.advance()
 
 
 def minute(number: int) -> str:
