@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSim
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from onward.core.cron import parse_cron
@@ -142,6 +142,7 @@ def schedules(draw: st.DrawFn) -> str:
     return f"{minute} {hour} {draw(_field(1, 28))} {draw(_field(1, 12))} {draw(_field(0, 6))}"
 
 
+@settings(deadline=None)
 @given(
     schedules(),
     st.sampled_from(ZONES),

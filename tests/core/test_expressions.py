@@ -397,7 +397,7 @@ def _theirs(text: str) -> Any:
         return None
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(EXPRESSIONS)
 def test_expressions_agree_with_a_library(text: str) -> None:
     expression = parse_expression(text)
@@ -408,7 +408,7 @@ def test_expressions_agree_with_a_library(text: str) -> None:
     assert found == _theirs(text)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(EXPRESSIONS)
 def test_the_servers_rules_give_every_expression_a_value(text: str) -> None:
     expression = parse_expression(text)
@@ -416,7 +416,7 @@ def test_the_servers_rules_give_every_expression_a_value(text: str) -> None:
     assert expression.test(SCOPE) is (found is True)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.text(st.sampled_from("ab.()[]{}'\"\\,:?!-+*/%<>=&|01xu \nrb_é"), max_size=30))
 def test_any_text_is_an_expression_or_refused(text: str) -> None:
     try:
