@@ -30,6 +30,6 @@ const functions = [
   chain("classic", false),
 ];
 http
-  .createServer(serve({ client, functions, servePath: "/api/inngest" }))
+  .createServer({ keepAliveTimeout: 600_000 }, serve({ client, functions, servePath: "/api/inngest" }))
   .listen(Number(process.env.PORT), "127.0.0.1");
 process.stdin.on("end", () => process.exit(0)).resume();

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.sdks.catalogue import SCENARIOS, scenarios_of
-from tests.sdks.suite import Sdk, running
-from tests.support.loops import HANGS_AFTER_S, LoopThread
+from tests.sdks.suite import PATIENCE_S, Sdk, running
+from tests.support.loops import LoopThread
 
 Case = tuple[str, str]
 
@@ -52,7 +52,7 @@ class Results:
 
     def check(self, case: Case) -> None:
         """Wait for a scenario; raises what it raised."""
-        self._futures[case].result(3 * HANGS_AFTER_S)
+        self._futures[case].result(2 * PATIENCE_S)
 
 
 @contextmanager

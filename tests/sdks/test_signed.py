@@ -114,7 +114,7 @@ async def test_nobody_else_can_call(name: str, typescript: Sdk, tmp_path: Path) 
             read = await client.get(f"{suite.url}/v1/events")
         assert answer.status_code in {401, 500}
         assert (sent.status_code, read.status_code) == (401, 401)
-        assert suite.traces.lines() == []
+        assert app.told("body") == []
         assert (await app.run("no-steps", {"who": "them"})).result == "hello them"
 
 

@@ -79,7 +79,7 @@ def main() -> None:
         request_handler=QuietHandler,
         fd=listeners["flask"].fileno(),
     )
-    config = uvicorn.Config(asgi, log_level="error", access_log=False)
+    config = uvicorn.Config(asgi, log_level="error", access_log=False, timeout_keep_alive=600)
     fastapi_server = uvicorn.Server(config)
     threading.Thread(target=flask_server.serve_forever, daemon=True).start()
     threading.Thread(target=fastapi_server.run, args=([listeners["fastapi"]],), daemon=True).start()

@@ -34,7 +34,9 @@ for (const { id, checkpointing, coded } of JSON.parse(APPS)) {
   handlers.set(path, serve({ client, functions: functionsOf(client), servePath: path }));
 }
 
-const server = http.createServer((request, response) => {
+// A process that was held up closes idle connections before it reads what has come on them.
+const patient = { keepAliveTimeout: 600_000 };
+const server = http.createServer(patient, (request, response) => {
   const handler = handlers.get(new URL(request.url, "http://127.0.0.1").pathname);
   if (handler) {
     handler(request, response);

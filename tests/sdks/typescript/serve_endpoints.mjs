@@ -133,7 +133,9 @@ for (const { id, asyncResponse, proxied } of JSON.parse(APPS)) {
   }
 }
 
-const server = http.createServer((request, response) => {
+// A process that was held up closes idle connections before it reads what has come on them.
+const patient = { keepAliveTimeout: 600_000 };
+const server = http.createServer(patient, (request, response) => {
   const route = routes.get(new URL(request.url, "http://127.0.0.1").pathname);
   if (route) {
     route(request, response);
