@@ -26,6 +26,7 @@ from onward.protocol.call_request import CallRequest
 from onward.protocol.endpoint import (
     BODY_LIMIT,
     MEMORY,
+    EndpointCall,
     EndpointRun,
     call_of,
     encode_result,
@@ -225,7 +226,8 @@ class Endpoint:
         )
         execution = engine.execution_of(self.app, function, entered.call, platform)
         # A server that takes no checkpoints has no endpoints either: there is no call by call.
-        return replace(execution, function=function, reports=entered.run)
+        reports = entered.run or EndpointCall(entered.call)
+        return replace(execution, function=function, reports=reports)
 
     async def _close(self, run: EndpointRun, last: Closing, execution: Execution) -> bool:
         """Send the run's last checkpoint. False: nothing has confirmed it."""

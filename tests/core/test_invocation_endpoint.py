@@ -182,3 +182,27 @@ def test_how_a_response_becomes_a_last_checkpoint() -> None:
     assert not final.goes_on
     assert [op.code for op in final.ops] == [Opcode.STEP_RUN, Opcode.RUN_COMPLETE]
     assert final.ops[-1].data == FAILED
+
+
+def test_a_run_that_went_on_answers_its_result_alone_and_after_what_is_buffered() -> None:
+    it = Driven(policy=THREE, plain_result=True)
+    a = it.call("a")
+    it.runs(a)
+    it.delivers(a)
+    it.core.returned('{"status":200}')
+    it.sends("a")
+    it.checkpointed(Verdict.CONFIRMED)
+    decided = _decided(it)
+    assert (decided.status, decided.result, decided.ops) == (200, '{"data":{"status":200}}', ())
+    assert closing(decided, FAILED).ending is Ending.RESULT
+
+
+def test_what_no_checkpoint_confirmed_comes_with_the_result_all_the_same() -> None:
+    it = Driven(policy=THREE, plain_result=True)
+    a = it.call("a")
+    it.runs(a)
+    it.delivers(a)
+    it.core.returned('{"status":200}')
+    it.sends("a")
+    it.checkpointed(Verdict.REFUSED)
+    assert _shape(_decided(it)) == ["StepRun a", "RunComplete"]

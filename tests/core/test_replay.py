@@ -115,3 +115,15 @@ def test_a_long_journal_is_delivered_in_order() -> None:
         _claim(replay, name)
         assert replay.in_order
         assert _next(replay) == (name, None)
+
+
+def test_without_an_order_results_come_as_they_are_asked_for() -> None:
+    replay = Replay(Journal((Memo(hash_step(n, 0), n) for n in ("c", "a", "b")), ordered=False))
+    calls = {name: _call(name) for name in ("a", "b")}
+    for sequence, call in enumerate(calls.values()):
+        call.sequence = sequence
+        assert replay.claim(call)
+    assert replay.in_order
+    assert [_next(replay), _next(replay)] == [("a", None), ("b", None)]
+    assert replay.claim(_call("c"))
+    assert _next(replay) == ("c", None)

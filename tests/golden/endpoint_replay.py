@@ -204,17 +204,18 @@ class _Play:
                 names.REQUEST_VERSION: "2",
             }
             answer = self._request(first, call)
-            self.comparison.same(206, answer.status_code, f"call {n}.status")
-            [op] = answer.json()
             before = set(journal.response["body"])
             if n + 1 < len(journals):
+                self.comparison.same(206, answer.status_code, f"call {n}.status")
+                [op] = answer.json()
                 after = journals[n + 1].response["body"]
                 [added] = set(after) - before
                 found = {"id": op.get("id"), "op": op.get("op"), "data": op.get("data")}
                 expected = {"id": added, "op": "StepRun", "data": after[added]["data"]}
             else:
-                found = {"op": op.get("op"), "body": op.get("data", {}).get("body")}
-                expected = {"op": "RunComplete", "body": output.response["body"]}
+                # Not recorded. A response in an op is not given back by the output: seen later.
+                found = {"status": answer.status_code, "body": answer.json()["data"]["body"]}
+                expected = {"status": 200, "body": output.response["body"]}
             self.comparison.same(expected, found, f"call {n}")
 
 

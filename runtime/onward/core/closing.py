@@ -52,7 +52,7 @@ def closing(response: Response, failed: str) -> Closing:
         return Closing(Ending.ASYNC, (*ops, again))
     if any(op.code is Opcode.NONE for op in ops):
         return Closing(Ending.GONE)
-    if any(op.code is Opcode.RUN_COMPLETE for op in ops):
+    if response.result is not None or any(op.code is Opcode.RUN_COMPLETE for op in ops):
         return Closing(Ending.RESULT, ops)
     return Closing(Ending.ASYNC, ops)
 

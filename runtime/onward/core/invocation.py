@@ -190,6 +190,8 @@ class Invocation(Record):
             )
             return self._respond(error) if self._single else self._answer(error)
         result = ended or "null"
+        if self._at.plain_result and not self._at.targeted and self._unconfirmable is None:
+            return self._answer(answers.plain_complete(result))
         if self._single:
             classic = self._at.policy is None and not self._at.targeted
             complete = answers.classic_complete if classic else answers.run_complete
@@ -271,13 +273,12 @@ class Invocation(Record):
         if not self._open and not self._failed:
             return None
         together = outstanding or self._plans_parallel
-        if together or self._folds or self._unconfirmable is not None:
-            if self._running or self._wait_for_outside(now, busy):
-                return None
-            if self._unconfirmable is not None:
-                return self._hand_over()
-            return self._plan(now, one=not together)
-        return self._start(now)
+        if not (together or self._folds or self._unconfirmable is not None):
+            return self._start(now)
+        if self._running or self._wait_for_outside(now, busy):
+            return None
+        one = not together
+        return self._plan(now, one=one) if self._unconfirmable is None else self._hand_over()
 
     @property
     def _outstanding(self) -> bool:

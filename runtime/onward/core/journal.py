@@ -63,11 +63,15 @@ class UnknownMemoError(Exception):
 
 
 class Journal:
-    """Memos by id, and the order of their delivery (`ctx.stack`)."""
+    """Memos by id, and the order of their delivery (`ctx.stack`).
 
-    __slots__ = ("_memos", "_order", "_position")
+    `ordered`: whether that order was told; without it they are delivered as they are asked for.
+    """
 
-    def __init__(self, memos: Iterable[Memo] = ()) -> None:
+    __slots__ = ("_memos", "_order", "_position", "ordered")
+
+    def __init__(self, memos: Iterable[Memo] = (), *, ordered: bool = True) -> None:
+        self.ordered = ordered
         self._memos: dict[str, Memo] = {}
         for memo in memos:
             self._memos.setdefault(memo.id, memo)

@@ -61,6 +61,8 @@ class Replay:
     @property
     def in_order(self) -> bool:
         """Whether the next memo in recorded order can be delivered at once."""
+        if not self._journal.ordered:
+            return bool(self._open)
         return bool(self._late) or self._cursor in self._open
 
     def next(self) -> tuple[StepCall, Memo, str | None] | None:
@@ -74,7 +76,7 @@ class Replay:
             self._late.discard(position)
             self._passed.discard(position)
             warning = self._warn(call)
-        else:
+        elif self._journal.ordered:
             self._passed.update(range(self._cursor, position))
             self._cursor = position + 1
         while self._cursor in self._passed:
@@ -84,6 +86,8 @@ class Replay:
         return call, self._journal.at(position), warning
 
     def _next_position(self) -> int:
+        if not self._journal.ordered:
+            return min(self._open, key=lambda position: self._open[position].sequence)
         if self._late:
             return min(self._late)
         return self._cursor if self._cursor in self._open else min(self._open)

@@ -20,6 +20,7 @@ class Situation:
     be left behind (a server) or must not be (Lambda). `attempt_known`: whether `attempt` counts the
     tries; where the orchestrator does not tell, any call may be the last try. `hands_over`: whether
     the orchestrator reads the response, so that it can carry what no checkpoint confirmed.
+    `plain_result`: it reads the function's result where the response is nothing else.
     `heartbeat`: after so many seconds without a checkpoint an empty one is sent; 0 for never.
     """
 
@@ -35,6 +36,7 @@ class Situation:
     abandons: bool = True
     attempt_known: bool = True
     hands_over: bool = True
+    plain_result: bool = False
     heartbeat: float = 0.0
 
     @property

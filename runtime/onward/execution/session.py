@@ -106,6 +106,7 @@ class Execution:
             abandons=self.abandons,
             attempt_known=call.attempt_known,
             hands_over=self.checkpoints.hands_over,
+            plain_result=self.checkpoints.plain_result,
             heartbeat=self.checkpoints.heartbeat,
         )
 

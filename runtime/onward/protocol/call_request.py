@@ -137,7 +137,7 @@ def decode_memo(id_: str, entry: Any) -> Memo:
 
 
 def decode_journal(steps: object, stack: object) -> Journal:
-    """The journal from `steps` in the order of `ctx.stack.stack`.
+    """The journal from `steps` in the order of `ctx.stack.stack`; None: the order is not known.
 
     Raises MalformedCallRequestError when the stack names a step that `steps` lacks.
     """
@@ -153,7 +153,7 @@ def decode_journal(steps: object, stack: object) -> Journal:
         )
     known = set(order)
     ordered = [*order, *(id_ for id_ in entries if id_ not in known)]
-    return Journal(decode_memo(id_, entries[id_]) for id_ in ordered)
+    return Journal((decode_memo(id_, entries[id_]) for id_ in ordered), ordered=stack is not None)
 
 
 def _version(value: object) -> int:

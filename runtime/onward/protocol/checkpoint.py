@@ -82,6 +82,7 @@ class Checkpoints(Protocol):
     """How one invocation's checkpoints look, and what their answers mean.
 
     `hands_over`: whether the response of the invocation can carry what no checkpoint confirmed.
+    `plain_result`: whether the function's result has to be the whole response.
     `heartbeat`: after so many seconds without a checkpoint an empty one says that the invocation
     lives; 0 for never. `patience`: how long a checkpoint may take, in seconds; None: until the
     deadline.
@@ -89,6 +90,11 @@ class Checkpoints(Protocol):
 
     @property
     def hands_over(self) -> bool:
+        """See above."""
+        ...
+
+    @property
+    def plain_result(self) -> bool:
         """See above."""
         ...
 
@@ -121,6 +127,7 @@ class BackgroundRun:
 
     #: The orchestrator reads the response.
     hands_over = True
+    plain_result = False
     heartbeat = 0.0
     patience = None
 

@@ -19,7 +19,7 @@ from onward.core.retry import Verdict
 from onward.errors import MalformedCallRequestError
 from onward.protocol import headers
 from onward.protocol.call_request import CallRequest
-from onward.protocol.checkpoint import encode_ops
+from onward.protocol.checkpoint import BackgroundRun, encode_ops
 
 #: The event that carries the request (recorded).
 REQUEST_EVENT = "inngest/http.request"
@@ -97,6 +97,7 @@ class EndpointRun:
 
     #: No orchestrator reads the answer to the request.
     hands_over = False
+    plain_result = False
     heartbeat = HEARTBEAT
 
     @property
@@ -169,6 +170,15 @@ def _body(head: Mapping[str, Any], ops: Iterable[Op]) -> bytes:
 # ------------------------------------------------------------------ when it is sent again
 
 
+class EndpointCall(BackgroundRun):
+    """The checkpoints of a run whose request an orchestrator sends again."""
+
+    __slots__ = ()
+
+    #: An Inngest server gives no response from an op to those who wait for it (seen on one).
+    plain_result = True
+
+
 def is_call(fields: Mapping[str, str]) -> bool:
     """Whether a request with these headers (lower-case names) is a run's, sent by an orchestrator.
 
@@ -219,7 +229,7 @@ def take_headers(journal: Journal) -> tuple[Journal, dict[str, str]]:
     if memo is None:
         return journal, {}
     carried = memo.value if isinstance(memo.value, dict) else {}
-    rest = Journal(memo for memo in journal if memo.id != HEADERS_ID)
+    rest = Journal((memo for memo in journal if memo.id != HEADERS_ID), ordered=journal.ordered)
     return rest, {str(name): str(value) for name, value in carried.items()}
 
 
@@ -253,7 +263,9 @@ class StoredResponse:
 
 
 def decode_result(value: object) -> StoredResponse | None:
-    """The response in a run's result; None if it is another value."""
+    """The response in a run's result, in an envelope or not; None if it is another value."""
+    if isinstance(value, dict) and set(value) == {"data"}:
+        value = value["data"]
     if not isinstance(value, dict) or not isinstance(value.get("status"), int):
         return None
     if not 100 <= value["status"] <= 599:  # noqa: PLR2004 - what HTTP knows
