@@ -87,13 +87,9 @@ class AsyncDriver(Session):
             self.close()
 
     def _begun(self, context: Context) -> Any:
-        handler = self.execution.function.handler
-        if not self.execution.app.event_schemas:
-            return handler(context)
-
-        async def begin() -> Any:
+        async def begin() -> Any:  # what has no room for the context fails the run, not the entry
             self.receive(context)
-            return await handler(context)
+            return await self.execution.function.handler(context)
 
         return begin()
 
