@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -375,6 +376,14 @@ def test_an_id_that_could_not_stand_in_an_address_or_an_expression(id_: Any) -> 
         register(id_=id_)
     with pytest.raises(ConfigurationError, match="is not an app's id: use letters"):
         onward.App(id_)
+
+
+@pytest.mark.parametrize("id_", ["a+b", "a=b;c", "prüfung", "a.b_c-d~1"])
+def test_any_other_id_comes_back_from_the_address(id_: str) -> None:
+    (function,) = register(id_=id_).registration("http://127.0.0.1/x")["functions"]
+    url = function["steps"]["step"]["runtime"]["url"]
+    assert url.isascii()
+    assert parse_qs(urlsplit(url).query) == {"fnId": [f"shop-{id_}"], "stepId": ["step"]}
 
 
 # Ids that collide

@@ -56,6 +56,8 @@ def function_entry(
         checkpoint: From `checkpoint_entry`; None without checkpointing.
         options: The function's other settings, each as it goes over the wire, by their names here.
     """
+    from urllib.parse import quote
+
     joint = "&" if "?" in url else "?"
     entry: dict[str, Any] = {
         "id": composite_id,
@@ -67,7 +69,7 @@ def function_entry(
                 "name": "step",
                 "runtime": {
                     "type": "http",
-                    "url": f"{url}{joint}fnId={composite_id}&stepId=step",
+                    "url": f"{url}{joint}fnId={quote(composite_id, safe='')}&stepId=step",
                 },
                 "retries": {"attempts": retries},
             }
