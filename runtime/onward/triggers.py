@@ -23,7 +23,7 @@ class Event:
     """A trigger: the function runs for each event named `name` for which `if_` holds.
 
     Args:
-        name: The event's name; a `*` at its end stands for anything.
+        name: The event's name. A `*` at its end, after `/` or `.`, stands for anything.
         if_: A CEL expression over `event`, such as `"event.data.total > 0"`.
         schema: A pydantic model, or another annotation, for the data of every event of that name in
             the app.
@@ -35,7 +35,7 @@ class Event:
 
     def check(self, where: str) -> None:
         """Raise ConfigurationError, which begins with the field and `where`."""
-        check_name(self.name, f"The name of {where}")
+        check_name(self.name, f"The name of {where}", several=True)
         check_if(self.if_, where)
 
     def to_wire(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class CancelOn:
     """An event that cancels a run.
 
     Args:
-        event: The event's name.
+        event: The event's whole name.
         if_: A CEL expression over `async` (the event that cancels) and `event` (the one that
             started the run), such as `"async.data.id == event.data.id"`. None: any such event.
             Inngest servers take comparisons and logic here, and no functions.
@@ -132,13 +132,22 @@ class CancelOn:
         return wire
 
 
-def check_name(value: object, what: str) -> None:
-    """Raise ConfigurationError if `value` is not an event's name."""
+def check_name(value: object, what: str, *, several: bool = False) -> None:
+    """Raise ConfigurationError if `value` is not an event's name.
+
+    `several`: it may stand for the names that begin with what is before its `*`.
+    """
     if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(f"{what} is {value!r}. Write a text such as 'order/paid'.")
     if len(value) > _LONGEST:
         raise ConfigurationError(
             f"{what} has {len(value)} characters. Inngest servers take {_LONGEST}: shorten it."
+        )
+    if "*" in (value[:-1] if several and value.endswith(("/*", ".*")) else value):
+        allowed = "'order/*' or 'order/item.*', with the `*` at the end, after '/' or '.'"
+        raise ConfigurationError(
+            f"{what} is {value!r}, which Inngest servers match with no event. Write"
+            f" {allowed if several else 'the whole name of the event'}."
         )
 
 

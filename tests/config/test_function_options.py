@@ -231,6 +231,10 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"trigger": Event("  ")}, "name of trigger", "'order/paid'"),
     ({"trigger": Event(7)}, "name of trigger", "'order/paid'"),  # type: ignore[arg-type]
     ({"trigger": Event("x" * 256)}, "name of trigger", "take 255"),
+    *[
+        ({"trigger": Event(name)}, "name of trigger", "'order/*' or 'order/item.*'")
+        for name in ("*", "order*", "order/*/paid", "order/**", "order-*")
+    ],
     ({"trigger": [PAID, Event("a", if_="")]}, "if_ of trigger 2", "leave it out"),
     ({"trigger": Event("a", if_=7)}, "if_ of trigger", "a CEL expression"),  # type: ignore[arg-type]
     ({"trigger": Event("a", if_="event.data.")}, "if_ of trigger", "position 12"),
@@ -265,6 +269,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"cancel_on": "order/cancelled"}, "cancel_on", "onward.CancelOn('order/cancelled')"),
     ({"cancel_on": [CancelOn(e.name) for e in SIX]}, "cancel_on", "take 5"),
     ({"cancel_on": CancelOn("")}, "event of cancel_on", "'order/paid'"),
+    ({"cancel_on": CancelOn("order/*")}, "event of cancel_on", "the whole name"),
     ({"cancel_on": [CancelOn("a"), CancelOn("")]}, "event of cancel_on 2", "'order/paid'"),
     ({"cancel_on": CancelOn("a", if_="(")}, "if_ of cancel_on", "ends too early"),
     ({"cancel_on": CancelOn("a", if_="size(async.data.x) > 1")}, "if_ of cancel_on", "'size'"),
