@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 from onward import App, EventRejectedError, OnwardError
 from onward.transport.http import clients
 from onward_server import Orchestrator, Settings
+from tests.support.checkpoint_api import CheckpointApi
 from tests.support.harness import QUICK, clean_environment
 from tests.support.loops import LoopThread
 from tests.transport.test_http import KEY, OTHER
@@ -52,6 +54,17 @@ def test_a_wrong_event_key(address: str) -> None:
         app.send({"name": "shop/nobody"})
     assert info.value.status == 401
     assert "another" not in info.value.message
+
+
+def test_no_log_and_no_message_tells_the_event_key(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither httpx's log of requests nor an answer that repeats the address."""
+    with CheckpointApi() as api, caplog.at_level(logging.DEBUG):
+        api.pages[f"/e/{EVENT_KEY}"] = (404, f"Cannot POST /e/{EVENT_KEY}".encode())
+        with pytest.raises(EventRejectedError, match="Cannot POST /e/…") as info:
+            app_with(api.url, KEY, EVENT_KEY).send({"name": "shop/nobody"})
+    assert f'POST {api.url}/e/… "HTTP/1.1 404' in caplog.text
+    assert EVENT_KEY not in caplog.text
+    assert EVENT_KEY not in info.value.message
 
 
 def test_a_wrong_signing_key(address: str) -> None:

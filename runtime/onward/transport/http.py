@@ -33,6 +33,7 @@ from onward.transport.proxies import proxy_for
 
 if TYPE_CHECKING:
     import ssl
+    from logging import LogRecord
 
     import httpx
 
@@ -73,9 +74,12 @@ class Ask:
 
     @property
     def told(self) -> str:
-        """How messages name it; the address of an event holds a key, which is left out."""
-        path = "/e/…" if self.path.startswith("/e/") else self.path
-        return f"{self.method} {self.base_url}{path}"
+        """How messages name it."""
+        return f"{self.method} {self.base_url}{self.hidden(self.path)}"
+
+    def hidden(self, text: str) -> str:
+        """`text` without the event key that the address may hold: messages end up in logs."""
+        return text.replace(self.path, "/e/…") if self.path.startswith("/e/") else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +257,25 @@ class _Clients:
 
 
 def _client(proxy: str | None) -> httpx.Client:
+    import logging
+
     import httpx
 
+    logging.getLogger("httpx").addFilter(_without_key)
     through = proxy if proxy is None or "://" in proxy else f"http://{proxy}"
     return httpx.Client(timeout=TIMEOUT, proxy=through, trust_env=False, verify=_trusted())
+
+
+_asking = threading.local()
+
+
+def _without_key(record: LogRecord) -> bool:
+    """For httpx's logger, which writes the whole address of each request."""
+    ask: Ask | None = getattr(_asking, "now", None)
+    if ask is not None and isinstance(record.args, tuple):
+        told = ((arg, ask.hidden(str(arg))) for arg in record.args)
+        record.args = tuple(arg if text == str(arg) else text for arg, text in told)
+    return True
 
 
 @lru_cache(maxsize=1)
@@ -338,6 +357,7 @@ def exchange(ask: Ask) -> Reply:
     fields = {"authorization": key, **ask.headers} if key is not None else dict(ask.headers)
     if ask.body is not None:
         fields.setdefault("content-type", "application/json")
+    _asking.now = ask
     try:
         with clients.of(ask.base_url) as client:
             url = f"{ask.base_url.rstrip('/')}{ask.path}"
@@ -345,8 +365,10 @@ def exchange(ask: Ask) -> Reply:
                 ask.method, url, content=ask.body, headers=fields, timeout=ask.timeout
             )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return Reply(0, str(error) or type(error).__name__, key=key)
-    return Reply(answer.status_code, answer.text, answer.headers, key)
+        return Reply(0, ask.hidden(str(error)) or type(error).__name__, key=key)
+    finally:
+        del _asking.now
+    return Reply(answer.status_code, ask.hidden(answer.text), answer.headers, key)
 
 
 # ---------------------------------------------------------------------- for the runtime
