@@ -182,6 +182,11 @@ def _url(value: str, name: str) -> str:
     if not value.startswith(("http://", "https://")):
         message = f"{name}={value!r} is not a URL. Give it with its scheme, like {DEV_SERVER}."
         raise ConfigurationError(message)
+    if "@" in value.partition("://")[2].partition("/")[0]:  # never shown: it holds a password
+        raise ConfigurationError(
+            f"{name} has a user name or password, which calls to an orchestrator do not carry."
+            " Leave it out; its keys are INNGEST_SIGNING_KEY and INNGEST_EVENT_KEY."
+        )
     return value.rstrip("/")
 
 

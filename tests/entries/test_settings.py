@@ -150,6 +150,7 @@ def test_without_a_level_the_logger_is_left_alone() -> None:
 NONSENSE = [
     ("INNGEST_DEV", "localhost:8288", "is not a URL. Give it with its scheme"),
     ("INNGEST_BASE_URL", "inngest", "is not a URL"),
+    ("INNGEST_BASE_URL", "http://me:secret@10.0.0.1:8288", "do not carry. Leave it out"),
     ("INNGEST_SIGNING_KEY", "signkey-prod-secret", "no signing key. One looks like signkey-prod-"),
     ("INNGEST_SIGNING_KEY", "signkey-prod-abc", "an even number of hexadecimal digits"),
     ("INNGEST_SIGNING_KEY", "0123 4567", "9 characters that are no signing key"),
@@ -181,7 +182,7 @@ def test_what_makes_no_sense_stops_the_app_from_coming_up(
         assert message in raised.value.message
         named = variable if "BASE_URL" not in variable else "the orchestrator's URL"
         assert raised.value.message.startswith(named)
-        if "KEY" in variable:
+        if "KEY" in variable or "secret" in value:
             assert value not in raised.value.message
 
 
