@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
-from onward import BlockingContext, Checkpointing, Context, StepError
+from onward import BlockingContext, Checkpointing, Context, NonRetriableError, StepError
+from onward.middleware import Call, Middleware, Outcome, Step
 from tests.middleware.recorder import Recorder, WaitingRecorder
 from tests.support.harness import World
 
@@ -231,3 +233,43 @@ def test_sent_events(world: World, log: list[str]) -> None:
         "f.after_send_events",
         "a.after_send_events",
     ]
+
+
+class Slow(Middleware):
+    """Says on which thread it is told what came of a body."""
+
+    waits = True
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+
+    def after_step(self, call: Call, step: Step, error: BaseException | None) -> None:
+        self.threads.add(threading.get_ident())
+
+    def transform_output(self, call: Call, outcome: Outcome) -> Outcome:
+        self.threads.add(threading.get_ident())
+        return outcome
+
+
+def test_the_event_loop_goes_on_while_middleware_is_told_of_a_failure(world: World) -> None:
+    slow, loops = Slow(), set[int]()
+
+    async def fails() -> None:
+        loops.add(threading.get_ident())
+        raise NonRetriableError("of no use")
+
+    async def in_async(ctx: Context) -> str:
+        with pytest.raises(StepError):
+            await ctx.step.run("fails", fails)
+        return "caught"
+
+    def in_blocking(ctx: BlockingContext) -> str:
+        with pytest.raises(StepError):
+            ctx.step.run("fails", fails)
+        return "caught"
+
+    world.function_options["middleware"] = [slow]
+    world.define(in_async, in_blocking)
+    assert world.run().result == "caught"
+    assert slow.threads
+    assert not slow.threads & loops

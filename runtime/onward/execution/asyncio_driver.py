@@ -336,19 +336,28 @@ class AsyncDriver(Session):
         """Await what `begin` gives, and report it; `began` where the body has begun before."""
         started_ns, begun = began or (time.time_ns(), time.monotonic())
         try:
-            value = await begin()
-            if self._settling is None:
-                self.body_returned(call, value, started_ns, begun)
+            try:
+                value = await begin()
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
+                await self._settle(partial(self.body_failed, call, error, started_ns, begun))
             else:
-                async with self._settling:
-                    settle = partial(self.body_returned, call, value, started_ns, begun)
-                    await on_worker(settle)
+                await self._settle(partial(self.body_returned, call, value, started_ns, begun))
         except asyncio.CancelledError as error:
             self._on_cancelled(call, error, started_ns, begun)
-        except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
+        except BaseException as error:  # noqa: BLE001 - as above
             self.body_failed(call, error, started_ns, begun)
         self._bodies.pop(call, None)
         self._advance_at_once_or_soon()
+
+    async def _settle(self, report: Callable[[], None]) -> None:
+        """Report what came of a body; on a thread where middleware waits."""
+        if self._settling is None:
+            report()
+        else:
+            async with self._settling:
+                await on_worker(report)
 
     def _on_cancelled(
         self, call: StepCall, error: BaseException, started_ns: int, begun: float
