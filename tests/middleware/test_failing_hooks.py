@@ -9,6 +9,7 @@ import pytest
 from onward import App, BlockingContext, ConfigurationError, Context, Event, Middleware
 from onward.middleware import Call, Input, Outcome
 from onward.middleware.base import HOOKS
+from tests.middleware.recorder import Recorder, WaitingRecorder
 from tests.support.harness import World
 
 
@@ -168,3 +169,27 @@ def test_user_code_cannot_swallow_the_failure(world: World) -> None:
     run = world.run()
     assert run.error["name"] == "MiddlewareError"
     assert "FailsLater.before_execution failed in function 'function'" in run.error["message"]
+
+
+class FailsOnce(Middleware):
+    """Its output hook fails once, after the body."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def transform_output(self, call: Call, outcome: Outcome) -> Outcome:
+        if not self.failed:
+            self.failed = True
+            raise ValueError("broken on purpose")
+        return outcome
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_body_has_one_end_also_where_a_hook_after_it_fails(world: World, waits: bool) -> None:
+    log: list[str] = []
+    recorder = (WaitingRecorder if waits else Recorder)("m", log)
+    world.function_options["middleware"] = [recorder, FailsOnce()]
+    world.define(in_async, in_blocking)
+    assert world.run().result == 3
+    about_one = [entry for entry in log if entry.endswith("_step one")]
+    assert about_one == ["m.before_step one", "m.after_step one"] * 2

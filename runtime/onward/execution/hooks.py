@@ -69,6 +69,8 @@ class CallHooks:
         self._lock = threading.RLock()
         self._executing = False
         self._executed = False
+        #: Calls whose body has returned, so that `after_step` was called.
+        self._returned: set[StepCall] = set()
         shared = Call(
             app_id=function.app_id,
             function_id=function.composite_id,
@@ -330,6 +332,7 @@ class CallHooks:
     ) -> tuple[str, Any]:
         """A step's result as it is reported, and as user code gets it. Raises MiddlewareError."""
         step = _step(call)
+        self._returned.add(call)
         self._after_step(step, None)
         if self._single:
             self._no_more_runs()
@@ -348,7 +351,10 @@ class CallHooks:
         """A step's failure as it is reported. `retries_here`: it is not, but tried again."""
         step = _step(call)
         try:
-            self._after_step(step, error)
+            if call in self._returned:  # it is a hook after the body that failed
+                self._returned.discard(call)
+            else:
+                self._after_step(step, error)
             if retries_here or isinstance(error, MiddlewareError):
                 return failure
             if self._single:
