@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class Setting:
     """How the function is configured, and what the platform is like.
 
+    `races`: the orchestrator makes a call for each result in race mode, beside what runs already.
     Times in seconds. `window`: how long an invocation may use; None for no deadline. After `margin`
     more it is killed.
     """
@@ -33,6 +34,7 @@ class Setting:
     round_trip: float = 0.01
     abandons: bool = True
     max_result: int = 1_000_000_000
+    races: bool = False
 
     @property
     def classic(self) -> bool:

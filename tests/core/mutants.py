@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from onward.core.buffer import Buffer
 from onward.core.calls import CallState, StepCall
 from onward.core.invocation import Invocation
 from onward.core.ops import Op, Opcode
+from onward.core.racing import Racing
 from onward.core.record import Record
 from onward.core.replay import Replay
 from onward.core.response import Response
@@ -329,6 +331,67 @@ def a_targeted_call_runs_whatever_is_open(patch: pytest.MonkeyPatch) -> None:
         return next((self._begin(c, now) for c in self._open.values()), None)
 
     patch.setattr(Invocation, "_target", target)
+
+
+# ---------------------------------------------------------------------- calls that race
+
+
+@mutant
+def forgets_what_an_earlier_call_planned(patch: pytest.MonkeyPatch) -> None:
+    original = Racing.delivered
+
+    def delivered(self: Racing, call: StepCall) -> None:
+        original(self, call)
+        for other in self._waiting.values():
+            self._racing -= other.raced and not other.orchestrated
+            other.raced = False
+
+    patch.setattr(Racing, "delivered", delivered)
+
+
+@mutant
+def thinks_that_no_call_sees_the_same_journal(patch: pytest.MonkeyPatch) -> None:
+    original = Racing.delivered
+
+    def delivered(self: Racing, call: StepCall) -> None:
+        original(self, call)
+        self.joined = False
+
+    patch.setattr(Racing, "delivered", delivered)
+
+
+@mutant
+def sees_only_the_first_of_several_new_calls(patch: pytest.MonkeyPatch) -> None:
+    original = Racing.delivered
+
+    def delivered(self: Racing, call: StepCall) -> None:
+        fresh = list(self._fresh)
+        original(self, call)
+        self._fresh[:] = fresh[:1]
+
+    patch.setattr(Racing, "delivered", delivered)
+
+
+@mutant
+def plans_parallel_steps_as_if_they_did_not_race(patch: pytest.MonkeyPatch) -> None:
+    original = Record.__init__
+
+    def init(self: Record, *args: Any) -> None:
+        original(self, *args)
+        self._racing = Racing()
+
+    patch.setattr(Record, "__init__", init)
+
+
+@mutant
+def plans_whatever_is_open_where_calls_fold(patch: pytest.MonkeyPatch) -> None:
+    original = Invocation._plan
+
+    def plan(self: Invocation, now: float, *, one: bool = False) -> Action | None:
+        del one
+        return original(self, now)
+
+    patch.setattr(Invocation, "_plan", plan)
 
 
 # ---------------------------------------------------------------------- attempts, time

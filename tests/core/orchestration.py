@@ -35,21 +35,25 @@ class Job:
 class Orchestrator:
     """`dispatch` makes a call, `later` does something after some seconds.
 
-    `parse` reads a result as the run's user would; `naps` tells how long a wait with this id lasts,
-    and what it resolves to.
+    `parse` reads a result as the run's user would; `naps` tells how long what only an orchestrator
+    can resolve takes, by its id, and what it resolves to. `races`: as a real server does, every
+    result that comes in race mode makes a call of its own, whatever runs already, and no call says
+    that others may be under way.
     """
 
     ledger: Ledger
     dispatch: Callable[[Job], None]
     later: Callable[[float, Callable[[], None]], None]
     parse: Callable[[str | None], Any]
-    naps: Callable[[str], tuple[float, Any]]
+    naps: Callable[[str], tuple[float, Memo]]
     max_attempts: int = 4
     classic: bool = False
     max_result: int = 1_000_000_000
+    races: bool = False
     memos: list[Memo] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     pending: set[str] = field(default_factory=set)
+    planned: set[str] = field(default_factory=set)
     continuations: set[str] = field(default_factory=set)
     calls: int = 0
     redo: bool = False
@@ -151,17 +155,22 @@ class Orchestrator:
             return
         self.pending.add(op.id)
         if op.code is Opcode.STEP_PLANNED:
-            self._call(Job(op.id))
+            if not (self.races and op.id in self.planned):
+                self.planned.add(op.id)
+                self._call(Job(op.id))
             return
-        seconds, raw = self.naps(op.id)
-        self.later(seconds, lambda: self._resolve(op.id, raw))
+        seconds, memo = self.naps(op.id)
+        self.later(seconds, lambda: self._resolve(memo, op.code))
 
-    def _resolve(self, id_: str, raw: Any) -> None:
-        if self.over or id_ not in self.pending:
+    def _resolve(self, memo: Memo, code: Opcode) -> None:
+        if self.over or memo.id not in self.pending:
             return
-        self.pending.discard(id_)
-        self.ledger.confirm(id_, raw)
-        self.memos.append(Memo(id_, raw=raw))
+        self.pending.discard(memo.id)
+        if memo.error is None:
+            self.ledger.confirm(memo.id, memo.value_for(code))
+        else:
+            self.ledger.confirm(memo.id, error=memo.error.message)
+        self.memos.append(memo)
         self._discover()
 
     def _save(self, op: Op) -> None:
@@ -172,7 +181,7 @@ class Orchestrator:
             self.memos.append(Memo(op.id, value, op.error, raw={"data": value}))
 
     def _discover(self) -> None:
-        if any(job.target == NO_TARGET for job in self.jobs):
+        if not self.races and any(job.target == NO_TARGET for job in self.jobs):
             self.redo = True
         else:
             self._call(Job())
@@ -195,7 +204,8 @@ class Orchestrator:
             self.redo = False
         self.calls += 1
         job.request_id = f"request-{self.calls}"
-        job.planned = job.planned or (job.target == NO_TARGET and bool(self.pending))
+        if job.target == NO_TARGET and self.pending and not self.races:
+            job.planned = True
         self.dispatch(job)
 
     def _end(self, result: Any, error: ErrorInfo | None) -> None:

@@ -13,7 +13,7 @@ from onward.core.calls import Failure, StepCall
 from onward.core.deadline import NO_DEADLINE, Deadline, Durations
 from onward.core.invocation import Invocation
 from onward.core.journal import Journal
-from onward.core.ops import ErrorInfo, Op, Opcode
+from onward.core.ops import ORCHESTRATED, ErrorInfo, Op, Opcode
 from onward.core.response import Response
 from onward.core.retry import Verdict
 from onward.core.situation import Situation
@@ -32,11 +32,10 @@ _CONFIRMED_BEFORE = {
     Opcode.STEP_FAILED,
     Opcode.DISCOVERY_REQUEST,
     Opcode.STEP_PLANNED,
-    Opcode.SLEEP,
-    Opcode.WAIT_FOR_EVENT,
+    *ORCHESTRATED,
 }
 
-_PLANS = {Opcode.STEP_PLANNED, Opcode.SLEEP, Opcode.WAIT_FOR_EVENT}
+_PLANS = {Opcode.STEP_PLANNED, *ORCHESTRATED}
 
 
 class Process:
@@ -104,7 +103,7 @@ class Process:
         elif isinstance(leaf, Sleep):
             call.code, call.wakes_at = Opcode.SLEEP, self.world.now + leaf.seconds
         else:
-            call.code = Opcode.WAIT_FOR_EVENT
+            call.code = leaf.kind
         self.core.called(call)
         self.fiber_of[call], self.step_of[call] = fiber, leaf
         return call

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onward.core.calls import StepCall
+from onward.core.ops import Opcode
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,14 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """`ctx.step.wait_for_event`, for an event that comes after `seconds`, or not at all."""
+    """What it waits for comes after `seconds`, or not at all: an invoked function fails then.
+
+    `kind`: an event, a signal, or the result of a function that is invoked.
+    """
 
     seconds: float = 1.0
     comes: bool = True
+    kind: Opcode = Opcode.WAIT_FOR_EVENT
     name: str = ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from onward.core.buffer import FlushPolicy
+from onward.core.ops import Opcode
 from tests.core.fates import Setting
 from tests.core.programs import All, Node, Race, Seq, Sleep, Step, Try, Wait, named
 
@@ -21,7 +22,14 @@ STEPS = st.one_of(
         in_place=st.sampled_from([0, 1, 2]),
     ),
 )
-WAITS = st.one_of(st.builds(Sleep, st.sampled_from([0.2, 3.0])), st.builds(Wait, st.just(1.0)))
+#: What only an orchestrator can resolve, and what then comes, or does not.
+KINDS = st.sampled_from(
+    [Opcode.WAIT_FOR_EVENT, Opcode.WAIT_FOR_SIGNAL, Opcode.INVOKE_FUNCTION],
+)
+WAITS = st.one_of(
+    st.builds(Sleep, st.sampled_from([0.2, 3.0])),
+    st.builds(Wait, st.just(1.0), st.booleans(), KINDS),
+)
 
 
 def _several(nodes: st.SearchStrategy[Node]) -> st.SearchStrategy[tuple[Node, ...]]:

@@ -6,12 +6,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.core.chance import random_run
+from tests.core.chance import random_race, random_run
 from tests.core.mutants import MUTANTS
 from tests.core.test_machine import Run
 
 #: A mutant has to be caught in so many random runs. The core itself passes all of them.
 RUNS = 1500
+
+#: And in the first so many of them it is run on an orchestrator that makes calls side by side, too.
+RACES = 500
 
 #: Mutants that the state machine, too, catches with few examples.
 BY_MACHINE = [
@@ -57,6 +60,8 @@ MISTAKES = (TypeError, NameError, AttributeError)
 def _many_runs() -> None:
     for seed in range(RUNS):
         random_run(seed)
+        if seed < RACES:
+            random_race(seed)
 
 
 def test_the_core_itself_is_not_caught() -> None:

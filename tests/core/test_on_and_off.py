@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from onward.core.buffer import FlushPolicy
+from onward.core.ops import Opcode
 from tests.core.fates import RandomFate, Setting
 from tests.core.programs import All, Node, Seq, Sleep, Step, Try, Wait, named
 from tests.core.simulation import World
@@ -21,9 +22,16 @@ from tests.core.strategies import POLICIES
 
 _SECONDS = st.sampled_from([0.05, 0.1, 0.3, 1.0])
 _STEPS = st.builds(Step, _SECONDS, barrier=st.booleans())
-_CAUGHT = st.builds(Try, st.builds(Step, _SECONDS, fails=st.just(999), final=st.just(True)), _STEPS)
+_FAIL = st.one_of(
+    st.builds(Step, _SECONDS, fails=st.just(999), final=st.just(True)),
+    st.builds(Wait, st.just(1.0), st.just(value=False), st.just(Opcode.INVOKE_FUNCTION)),
+)
+_CAUGHT = st.builds(Try, _FAIL, _STEPS)
 _WAITS = st.one_of(
-    st.builds(Sleep, st.sampled_from([0.2, 3.0])), st.builds(Wait, st.just(1.0), st.booleans())
+    st.builds(Sleep, st.sampled_from([0.2, 3.0])),
+    st.builds(Wait, st.just(1.0), st.booleans(), st.just(Opcode.WAIT_FOR_EVENT)),
+    st.builds(Wait, st.just(1.0), st.booleans(), st.just(Opcode.WAIT_FOR_SIGNAL)),
+    st.builds(Wait, st.just(1.0), st.just(value=True), st.just(Opcode.INVOKE_FUNCTION)),
 )
 
 
