@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 import httpx
 
+import onward
 from benchmarks.figures import ROOT, environment
 
 DEADLINE = 120.0
@@ -114,19 +114,7 @@ async def _until_up(url: str) -> None:
 
 async def run_of(url: str, event_name: str, steps: int) -> Any:
     """Send an event and await the end of the run that it starts; its result."""
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=DEADLINE) as client:
-        event = {"name": event_name, "data": {"steps": steps}}
-        (id_,) = (await client.post("/e/bench", json=event)).json()["ids"]
-        until = time.monotonic() + DEADLINE
-        while time.monotonic() < until:
-            runs = (await client.get(f"/v1/events/{id_}/runs")).json()["data"]
-            if runs and runs[0]["status"] not in {"Scheduled", "Queued", "Running"}:
-                output = runs[0].get("output")
-                value = json.loads(output) if isinstance(output, str) else output
-                if runs[0]["status"] == "Completed":
-                    return value
-                message = f"The run of {event_name} ended as {runs[0]['status']}: {value}"
-                raise RuntimeError(message)
-            await asyncio.sleep(0.05)
-    message = f"{event_name} with {steps} steps did not end within {DEADLINE:.0f} s"
-    raise TimeoutError(message)
+    app = onward.App("bench", orchestrator=url, dev=True)
+    (id_,) = await app.send_async({"name": event_name, "data": {"steps": steps}})
+    (run, *_) = await app.runs_of_async(id_, timeout=DEADLINE)
+    return await run.result_async(timeout=DEADLINE)

@@ -47,6 +47,9 @@ _T = TypeVar("_T")
 #: How often a request about runs is tried.
 READ_TRIES = 3
 
+#: How often the result of a run that has just completed is looked for: over some ten seconds.
+TRACE_TRIES = 10
+
 #: Seconds between two looks at a run: the first, how they grow, the longest. An Inngest server
 #: itself looks only every 3 seconds (recorded).
 FIRST_LOOK, LOOKS_GROW, LONGEST_LOOK = 0.05, 1.5, 2.0
@@ -152,11 +155,11 @@ def _traced(app: App, run_id: str, shown: Any) -> Plan[Any]:
     """The result from the run's trace.
 
     An Inngest server's `/v1/runs` shows an empty output for every run that ended with a
-    `RunComplete` op (recorded); the newer API has it, as `{"data": …}`. Where there is no such API,
-    what was shown is the result.
+    `RunComplete` op (recorded); the newer API has it, a moment later (seen on one). Where there is
+    no such API, what was shown is the result.
     """
     ask = _about(app, "GET", f"/v2/runs/{run_id}?includeOutput=true")
-    for attempt in range(READ_TRIES):
+    for attempt in range(TRACE_TRIES):
         reply = yield from asking(ask, tries=READ_TRIES)
         if not reply.good:
             return shown
@@ -164,11 +167,23 @@ def _traced(app: App, run_id: str, shown: Any) -> Plan[Any]:
             run = (reply.json() or {}).get("data") or {}
         except (ValueError, AttributeError):
             return shown
-        output = run.get("output")
-        if isinstance(output, dict) and "data" in output:
-            return output["data"]
-        yield Pause(LONGEST_LOOK / 2 ** (READ_TRIES - attempt))  # the trace comes after the run
-    return shown
+        if "output" in run:
+            return _untraced(run["output"])
+        yield Pause(min(LONGEST_LOOK, FIRST_LOOK * 2**attempt))
+    raise RunNotFinishedError(
+        f"The run {run_id} has completed, and its orchestrator does not show its result yet. Ask"
+        " again in a moment.",
+        run_id,
+    )
+
+
+def _untraced(output: Any) -> Any:
+    """The result in a trace: an object as it is, anything else as `{"data": …}` (its source).
+
+    So an object that has `data` alone, and there no object, cannot be told from what it holds.
+    """
+    alone = isinstance(output, dict) and set(output) == {"data"}
+    return output["data"] if alone and not isinstance(output["data"], dict) else output
 
 
 def _ended_badly(run_id: str, run: Mapping[str, Any], chain: Chain | None) -> RunError:

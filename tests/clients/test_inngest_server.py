@@ -66,15 +66,23 @@ V1, V2 = f"/v1/runs/{RUN}", f"/v2/runs/{RUN}?includeOutput=true"
 NO_V2 = {V2: [Reply(404)]}
 
 
-@pytest.mark.parametrize("output", [42, None, "", {"data": 1}, [1], "text"])
+@pytest.mark.parametrize("output", [42, None, "", {"a": 1}, {}, {"data": {"a": 1}}, [1], "text"])
 def test_a_result_that_only_the_newer_api_has(output: Any, app: App) -> None:
     """Recorded: the run has completed, and its output is empty text, whatever it was."""
     (completed,) = _recorded("GET", V1)
     assert json.loads(completed.text)["data"]["output"] == ""
-    trace = Reply(200, json.dumps({"data": {"id": RUN, "output": {"data": output}}}))
+    shown = output if isinstance(output, dict) else {"data": output}
+    trace = Reply(200, json.dumps({"data": {"id": RUN, "output": shown}}))
     late = Reply(200, json.dumps({"data": {"id": RUN}}))
     answers = {V1: [completed], V2: [late, trace]}
     assert driven(runs.resulting(app, RUN, 30.0, None), answers) == output
+
+
+def test_a_result_that_does_not_come_is_not_taken_for_an_empty_one(app: App) -> None:
+    late = Reply(200, json.dumps({"data": {"id": RUN}}))
+    answers = {V1: [run("Completed", output="")], V2: [late] * runs.TRACE_TRIES}
+    with pytest.raises(RunNotFinishedError, match="does not show its result yet"):
+        driven(runs.resulting(app, RUN, 30.0, None), answers)
 
 
 @pytest.mark.parametrize(
