@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 import traceback
 from dataclasses import dataclass
@@ -63,6 +64,22 @@ def load_app(target: Target) -> App:
     """
     module = _import_file(target) if target.is_file else _import_name(target)
     return _app_in(module, target)
+
+
+def load_app_here(target: Target, dev_server: str) -> App:
+    """`load_app`, for the process that runs it beside the orchestrator at `dev_server`.
+
+    That one is used whatever the app was given, and what functions log is shown, at INFO and above,
+    unless the app configures logging itself.
+    """
+    app = load_app(target)
+    app.use_dev_server(dev_server)
+    logger = logging.getLogger("onward.run")
+    if not logger.hasHandlers():
+        logging.basicConfig(format="%(levelname)s %(message)s")
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.INFO)
+    return app
 
 
 def _import_file(target: Target) -> ModuleType:

@@ -109,10 +109,22 @@ def cancel_run(run_id: str, *, url: str | None, as_json: bool) -> None:
     with Client(resolve_address(os.environ, url=url)) as client:
         run_id = _whole(run_id, client)
         client.cancel(run_id)
+        status = _ended(client, run_id) or "cancelled"
     if as_json:
-        print_json({"status": "cancelled", "run_id": run_id})
+        print_json({"status": status, "run_id": run_id})
         return
-    console().print(f"cancelled [bold]{run_id}[/bold]", soft_wrap=True)
+    if status == "cancelled":
+        console().print(f"cancelled [bold]{run_id}[/bold]", soft_wrap=True)
+        return
+    console().print(f"[bold]{run_id}[/bold] had {status} already", soft_wrap=True)
+
+
+def _ended(client: Client, run_id: str) -> str | None:
+    """How a run had ended, to which a cancellation thus did nothing."""
+    with contextlib.suppress(ServerError):  # a server's cache may not know a new run
+        status = _status(client.run(run_id)).plain
+        return status if status in {"completed", "failed"} else None
+    return None
 
 
 def _whole(run_id: str, client: Client) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from onward.config import Checkpointing, resolve_checkpointing
-from onward.errors import UnknownFunctionError
+from onward.errors import ConfigurationError, UnknownFunctionError
 from onward.functions import (
     DEFAULT_RETRIES,
     MOST_RETRIES,
@@ -111,6 +111,11 @@ class App:
             from onward.core.durations import parse_duration
 
             parse_duration(self.deadline_margin, what="deadline_margin")
+        if self.schemas is not None and not isinstance(self.schemas, Mapping):
+            raise ConfigurationError(
+                f"The schemas of app {self.id!r} are {self.schemas!r}. Write a mapping of events'"
+                " names to models: schemas={'order/paid': OrderPaid}."
+            )
         for name, schema in (self.schemas or {}).items():
             self._declare(name, schema, f"app {self.id!r}")
 
@@ -195,10 +200,10 @@ class App:
 
         def register(handler: _F) -> _F:
             made = make(handler)
-            add(self, made)
             for event in made[0].triggers:
                 if isinstance(event, Event) and event.schema is not None:
                     self._declare(event.name, event.schema, where)
+            add(self, made)
             return handler
 
         return register
@@ -263,6 +268,14 @@ class App:
             serve_path=self.serve_path,
         )
         return resolve_settings(os.environ, given=given)
+
+    def use_dev_server(self, url: str) -> None:
+        """Have this process use the dev server at `url`, whatever the app was given.
+
+        For what runs somebody else's app, such as `onward dev`: call it before the app is served.
+        """
+        self.orchestrator, self.dev = None, url
+        self._settings = self._channel = self._keys = None
 
     def keys(self) -> Keys:
         """The signing key and its fallback, for requests to the orchestrator.

@@ -173,6 +173,9 @@ def _base(environ: Mapping[str, str], given: Given, dev: str) -> tuple[str | Non
     if dev not in {*_ON, *_OFF}:
         url = _url(dev, "INNGEST_DEV")
         base = url if given.dev is not None else base or url
+    elif dev in _ON:  # an app that was given `True` was not told where the dev server is
+        named = _dev(environ, Given())
+        base = base or (_url(named, "INNGEST_DEV") if named not in {*_ON, *_OFF} else None)
     if dev not in _OFF:
         base = base or DEV_SERVER
     return base, given.orchestrator

@@ -247,7 +247,7 @@ class Orchestrator:
             if notice in self._noticed:
                 continue
             self._noticed.add(notice)
-            trace.logger.warning("%s", notice)
+            trace.notices.warning("%s", notice)
             self._trace.emit(trace.NOTICE, "", time.time(), {"app": parsed.app, "text": notice})
         return Registered(modified, stable_uuid("app", parsed.app), notices)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 logger = logging.getLogger("onward.server")
+#: What has no effect here. Apart, so that who shows notices otherwise can turn it off.
+notices = logger.getChild("notices")
 
 RUN_STARTED = "run.started"
 RUN_ENDED = "run.ended"

@@ -98,6 +98,21 @@ def test_the_log_tells_what_happens_as_it_happens() -> None:
         assert running.end() == 0
 
 
+def test_an_app_that_names_another_orchestrator_uses_this_one() -> None:
+    with started("dev", str(APPS / "elsewhere.py"), "--port", "0") as running:
+        url = running.wait_for("  orchestrator  ").split()[1]
+        triggers = running.wait_for("elsewhere-note")
+        assert triggers.endswith("elsewhere/note, cron TZ=Europe/Berlin 0 3 1 1 *")
+        running.wait_for("Ctrl-C stops.")
+        onward("send", "elsewhere/note", "--url", url)
+        running.wait_for("│ INFO taking note")
+        running.wait_for("checkpoint")
+        running.wait_for("completed")
+        assert running.end() == 0
+        said = "\n".join(running.seen)
+    assert said.count("has no effect on the embedded orchestrator") == 1
+
+
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_nothing_even_in_the_middle_of_a_body(
     tmp_path: Path, signal_: signal.Signals

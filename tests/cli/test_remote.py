@@ -105,9 +105,17 @@ def test_a_refusal_with_status_200_is_a_refusal(
 def test_a_cancel_is_a_delete(server: tuple[str, list[dict[str, Any]]]) -> None:
     done = onward("runs", "cancel", RUN["run_id"], "--url", server[0])
     assert done.status == 0, done
-    assert [(one["method"], one["path"]) for one in server[1]] == [
-        ("DELETE", f"/v1/runs/{RUN['run_id']}")
-    ]
+    path = f"/v1/runs/{RUN['run_id']}"
+    assert [(one["method"], one["path"]) for one in server[1]] == [("DELETE", path), ("GET", path)]
+
+
+def test_a_run_that_is_over_is_not_called_cancelled(
+    server: tuple[str, list[dict[str, Any]]],
+) -> None:
+    done = onward("runs", "cancel", RUN["run_id"], "--url", server[0])
+    assert done.out == f"{RUN['run_id']} had completed already\n"
+    done = onward("runs", "cancel", RUN["run_id"], "--url", server[0], "--json")
+    assert done.json == {"status": "completed", "run_id": RUN["run_id"]}
 
 
 def test_keys_go_where_the_server_looks_for_them(

@@ -185,6 +185,12 @@ def test_settings_for_another_orchestrator_and_dead_proxies_do_not_matter() -> N
     assert report["status"] == "Completed"
 
 
+def test_an_app_that_names_another_orchestrator_uses_the_one_of_the_run() -> None:
+    report = run_json(str(APPS / "elsewhere.py"), "note")
+    assert (report["status"], report["result"]) == ("Completed", 4)
+    assert report["checkpoints"] == 1
+
+
 def test_paths_with_spaces_and_dotted_names(tmp_path: Path) -> None:
     folder = tmp_path / "my apps" / "package"
     folder.mkdir(parents=True)

@@ -92,6 +92,9 @@ def test_what_an_app_is_given_goes_before_every_address(monkeypatch: pytest.Monk
         ("1", False, False, CLOUD_API),
         ("", True, True, DEV_SERVER),
         ("http://environment", OWN, True, OWN),
+        ("http://environment", True, True, "http://environment"),
+        ("http://environment", False, False, CLOUD_API),
+        ("0", True, True, DEV_SERVER),
         ("http://environment", None, True, "http://environment"),
     ],
 )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from onward_deploy import channel as wire
 from onward_deploy.errors import UsageError
-from onward_deploy.loading import load_app, parse_target
+from onward_deploy.loading import load_app_here, parse_target
 from onward_deploy.run.worker import die_with_parent
 from onward_server.serving import build_server, url_of
 
@@ -67,12 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
     listener = socket.socket(fileno=options.listener)
     listener.set_inheritable(False)
     try:
-        app = load_app(parse_target(options.target))
+        app = load_app_here(parse_target(options.target), os.environ["INNGEST_DEV"])
     except UsageError as error:
         refusal = {"kind": "refused", "message": error.message, "details": error.details}
         wire.send(channel, refusal)
         return 2
-    app.orchestrator = None
     serve(app, listener, channel)
     # Threads that still run a body are not waited for.
     os._exit(0)

@@ -82,8 +82,9 @@ async def _watch(app: ServedApp, orchestrator: Orchestrator, stopped: asyncio.Ev
 
 @contextlib.asynccontextmanager
 async def _orchestrator(db: str | None) -> AsyncIterator[Orchestrator]:
-    from onward_server import Orchestrator
+    from onward_server import Orchestrator, trace
 
+    trace.notices.disabled = True  # the run log says them
     orchestrator = Orchestrator(db=db or MEMORY)
     await orchestrator.start()
     try:

@@ -199,7 +199,7 @@ class JsonLog:
 
 def _trigger(trigger: dict[str, Any]) -> str:
     if trigger.get("cron"):
-        return f"cron {trigger['cron']} (registered only)"
+        return f"cron {trigger['cron']}"
     condition = f" if {trigger['expression']}" if trigger.get("expression") else ""
     return f"{trigger['event']}{condition}"
 

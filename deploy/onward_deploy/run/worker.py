@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from onward_deploy import channel as wire
 from onward_deploy.errors import UsageError
-from onward_deploy.loading import load_app, parse_target, users_traceback
+from onward_deploy.loading import load_app_here, parse_target, users_traceback
 from onward_deploy.run.ledger import LedgerWriter
 
 if TYPE_CHECKING:
@@ -130,12 +130,11 @@ def main(arguments: list[str] | None = None) -> int:
     channel = socket.socket(fileno=options.channel)
     channel.set_inheritable(False)
     try:
-        app = load_app(parse_target(options.target))
+        app = load_app_here(parse_target(options.target), os.environ["INNGEST_DEV"])
     except UsageError as error:
         refusal = {"kind": "refused", "message": error.message, "details": error.details}
         wire.send(channel, refusal)
         return 2
-    app.orchestrator = None  # The environment names the one that waits for this run.
     serve(channel, app, LedgerWriter(options.ledger))
     return 0
 
