@@ -154,7 +154,7 @@ class Surface:
             return self.refused(
                 OnwardError("The length of the request's body is no number. Nothing was run.")
             )
-        if length and int(length[:12]) > BODY_LIMIT:
+        if _over_limit(length):
             return self.refused(too_large())
         return None
 
@@ -394,6 +394,12 @@ def check_at_start(settings: Settings) -> None:
         log.setLevel(settings.log_level)
     if not settings.dev and not settings.signing_keys:
         log.error("%s", MISSING_SIGNING_KEY)
+
+
+def _over_limit(length: str) -> bool:
+    """Whether a `content-length`, of digits alone, is over `BODY_LIMIT`; zeros may lead it."""
+    digits = length.lstrip("0")
+    return len(digits) > len(str(BODY_LIMIT)) or int(digits or 0) > BODY_LIMIT
 
 
 def too_large() -> OnwardError:

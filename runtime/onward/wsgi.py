@@ -198,7 +198,7 @@ def _read_body(environ: Environ, request: serving.Request) -> bytes:
         if request.header("transfer-encoding"):
             raise serving.no_length()
         return b""
-    left = int(length) if length else serving.BODY_LIMIT + 1
+    left = int(length.lstrip("0") or 0) if length else serving.BODY_LIMIT + 1
     parts: list[bytes] = []
     while left:
         part = environ["wsgi.input"].read(min(left, _CHUNK))
