@@ -9,9 +9,11 @@ import subprocess
 import sys
 import threading
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 
+from onward.execution import session
 from tests.support.checkpoint_api import CheckpointApi
 from tests.support.entries import PATH, call_request
 
@@ -95,3 +97,42 @@ def test_a_server_that_is_told_to_end(server_code: str, status: int, api: Checkp
         server.communicate()
     assert [op["op"] for op in answers] == ["DiscoveryRequest"]
     assert api.stored() == ["s1", "s2"]
+
+
+class _Drained:
+    """What a drain reaches, as an invocation."""
+
+    times = 0
+
+    def drain(self) -> None:
+        self.times += 1
+
+
+def test_invocations_that_begin_and_end_while_it_drains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come and go on other threads; each that stays is drained every time."""
+    staying = [_Drained() for _ in range(1000)]
+    live: WeakSet[_Drained] = WeakSet(staying)
+    monkeypatch.setattr(session, "_live", live)
+    interval, ended = sys.getswitchinterval(), threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            passing = [_Drained() for _ in range(50)]
+            for each in passing:
+                live.add(each)
+            for each in passing:
+                live.discard(each)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(2)]
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(50):
+            session.drain_all()
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
+    assert {each.times for each in staying} == {50}

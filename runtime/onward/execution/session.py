@@ -53,8 +53,17 @@ _live: WeakSet[Session] = WeakSet()
 
 def drain_all() -> None:
     """This process is going away: every invocation flushes, begins no new step, and continues."""
-    for session in list(_live):
+    for session in _living():
         session.drain()
+
+
+def _living() -> list[Session]:
+    """The invocations under way; a weak set cannot be read while another thread adds to it."""
+    while True:
+        try:
+            return list(_live)
+        except RuntimeError:
+            continue
 
 
 class Hung(Exception):  # noqa: N818 - it is no error of anybody's: the platform has to end the process
