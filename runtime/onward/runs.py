@@ -164,8 +164,8 @@ def _traced(app: App, run_id: str, shown: Any) -> Plan[Any]:
         if not reply.good:
             return shown
         try:
-            run = (reply.json() or {}).get("data") or {}
-        except (ValueError, AttributeError):
+            run = reply.json()["data"]
+        except (ValueError, TypeError, KeyError):
             return shown
         if "output" in run:
             return _untraced(run["output"])
