@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onward.errors import Fault, OnwardError, UnknownRunError
+from onward.errors import Fault, MissingExtraError, OnwardError, UnknownRunError
 from onward_server import queries, trace
 from onward_server.answers import Outcome, WireOp
 from onward_server.call_body import render_call
@@ -162,10 +162,16 @@ class Orchestrator:
 
     @property
     def asgi(self) -> ASGIApp:
-        """The HTTP API as an ASGI app."""
+        """The HTTP API as an ASGI app. Raises MissingExtraError without Starlette."""
         if self._asgi is None:
-            from onward_server.api import make_api
-
+            try:
+                from onward_server.api import make_api
+            except ModuleNotFoundError as error:
+                if (error.name or "").partition(".")[0] != "starlette":
+                    raise
+                raise MissingExtraError(
+                    "The orchestrator's API needs Starlette. Run: pip install 'onward[server]'"
+                ) from None
             self._asgi = make_api(self)
         return self._asgi
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,8 @@ class S3Store(Store):
         client: A boto3 client for S3; by default one is made at the first use.
         client_options: For `boto3.client("s3", …)`: `region_name`, `endpoint_url`, ….
         put_options: For each `put_object`: `ServerSideEncryption`, `StorageClass`, ….
+
+    Raises MissingExtraError where boto3, which is loaded at the first use, is not installed.
     """
 
     def __init__(
@@ -97,6 +100,8 @@ class S3Store(Store):
     ) -> None:
         if not bucket:
             raise ConfigurationError(f"S3Store: {bucket!r} is no bucket's name.")
+        if client is None and find_spec("boto3") is None:
+            raise _without_boto3()
         self._bucket = bucket
         self._prefix = f"{prefix.rstrip('/')}/" if prefix else ""
         self._client = client
@@ -115,9 +120,7 @@ class S3Store(Store):
                 try:
                     import boto3
                 except ImportError:
-                    raise MissingExtraError(
-                        "S3Store needs boto3: pip install 'onward[aws]'."
-                    ) from None
+                    raise _without_boto3() from None
                 self._client = boto3.client("s3", **self._client_options)
             return self._client
 
@@ -145,6 +148,10 @@ class S3Store(Store):
 
     def _failed(self, what: str, key: str, error: Exception) -> OffloadError:
         return OffloadError(f"s3://{self._bucket}/{self._prefix}{key} cannot be {what}: {error}.")
+
+
+def _without_boto3() -> MissingExtraError:
+    return MissingExtraError("S3Store needs boto3: pip install 'onward[aws]'.")
 
 
 def _code(error: Exception) -> str:
