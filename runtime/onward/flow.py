@@ -308,8 +308,8 @@ def _concurrency(value: object, where: str) -> tuple[Concurrency, ...]:
         isinstance(limit, Concurrency) for limit in limits
     ):
         raise ConfigurationError(
-            f"The concurrency of {where} is {value!r}. Write a number, onward.Concurrency(5), or a"
-            " list of up to two of those."
+            f"The concurrency of {where} is {value!r}. Write a number, onward.Concurrency(5), or"
+            " up to two of the latter in a list."
         )
     if not 1 <= len(limits) <= _MOST_LIMITS:
         raise ConfigurationError(

@@ -139,6 +139,11 @@ def declare(  # noqa: PLR0917 - what every function has
         )
 
     def make(handler: Callable[..., Any]) -> list[Function]:
+        if not callable(handler):
+            raise ConfigurationError(
+                f"The {where} is {handler!r}. Put the decorator on a function of one context, such"
+                " as `async def fulfil(ctx: onward.Context)`."
+            )
         function = Function(
             app_id,
             id_,

@@ -37,7 +37,7 @@ class Declared(NamedTuple):
     where: str
 
 
-def declare(table: dict[str, Declared], name: str, schema: Any, where: str) -> None:
+def declare(table: dict[str, Declared], name: object, schema: Any, where: str) -> None:
     """Add the schema of the events named `name` to an app's `table`.
 
     Args:
@@ -49,7 +49,7 @@ def declare(table: dict[str, Declared], name: str, schema: Any, where: str) -> N
     Raises:
         ConfigurationError: It is no type, or the event has another schema already.
     """
-    if not name.strip():
+    if not isinstance(name, str) or not name.strip():
         raise ConfigurationError(
             f"The schemas of {where} name the event {name!r}. Write a text such as 'order/paid'."
         )

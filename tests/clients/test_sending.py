@@ -244,12 +244,19 @@ def test_two_schemas_for_one_event() -> None:
         ConfigurationError, match=r"'shop/paid' has two schemas: Paid in app 'shop'"
     ):
         app.function("other", trigger=Event("shop/paid", schema=Other))(lambda ctx: None)
+    assert list(app.functions) == ["shop-same"]
 
 
 @pytest.mark.parametrize("schema", ["Paid", {"order": int}, None])
 def test_what_is_no_schema(schema: object) -> None:
     with pytest.raises(ConfigurationError, match=r"which is no type\. Give the type itself"):
         App("shop", schemas={"shop/paid": schema})
+
+
+@pytest.mark.parametrize("schemas", [[Paid], {7: Paid}])
+def test_schemas_that_name_no_events(schemas: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"schemas of app 'shop'.* Write a .*/paid'"):
+        App("shop", schemas=schemas)
 
 
 def test_a_schema_that_pydantic_does_not_know(service: Service) -> None:

@@ -239,6 +239,11 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"trigger": Event("a", if_=7)}, "if_ of trigger", "a CEL expression"),  # type: ignore[arg-type]
     ({"trigger": Event("a", if_="event.data.")}, "if_ of trigger", "position 12"),
     ({"trigger": Event("a", if_="event.data.n = 1")}, "if_ of trigger", "written '=='"),
+    ({"trigger": Event("a", if_="event.data.n and true")}, "if_ of trigger", "written '&&'"),
+    ({"trigger": Event("a", if_="(event.data.n or true)")}, "if_ of trigger", "written '||'"),
+    ({"trigger": Event("a", if_="not event.data.n")}, "if_ of trigger", "written '!'"),
+    ({"trigger": Event("a", if_="event.data.n == None")}, "if_ of trigger", "written null"),
+    ({"trigger": Event("a", if_="event.data.n == True")}, "if_ of trigger", "written true"),
     ({"trigger": Event("a", if_="data.n == 1")}, "if_ of trigger", "event.data.data"),
     ({"trigger": Event("a", if_="async.data.n == 1")}, "if_ of trigger", "only `event`"),
     ({"trigger": Cron("")}, "schedule of trigger", "five fields"),
@@ -284,7 +289,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"concurrency": 0}, "limit of concurrency", "from 1"),
     ({"concurrency": []}, "concurrency", "one or 2"),
     ({"concurrency": [Concurrency(1)] * 3}, "concurrency", "one or 2"),
-    ({"concurrency": [Concurrency(1), 2]}, "concurrency", "up to two"),
+    ({"concurrency": [Concurrency(1), 2]}, "concurrency", "up to two of the latter"),
     ({"concurrency": [Concurrency(1), Concurrency(-1)]}, "limit of concurrency 2", "from 1"),
     ({"concurrency": Concurrency(1, key="")}, "key of concurrency", "leave it out"),
     ({"concurrency": Concurrency(1, key="tenant")}, "key of concurrency", "event.data.tenant"),
@@ -369,6 +374,13 @@ def test_a_function_that_is_refused_is_not_registered() -> None:
     app = onward.App("shop")
     with pytest.raises(ConfigurationError):
         register(app, retries=99)
+    assert app.functions == {}
+
+
+def test_a_decorator_on_nothing() -> None:
+    app = onward.App("shop")
+    with pytest.raises(ConfigurationError, match=r"'fulfil' of app 'shop' is None\. Put the deco"):
+        app.function("fulfil", trigger=PAID)(None)  # type: ignore[type-var]
     assert app.functions == {}
 
 

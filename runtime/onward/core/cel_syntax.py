@@ -26,7 +26,8 @@ _BINARY = {
     **dict.fromkeys(("+", "-"), 4),
     **dict.fromkeys(("*", "/", "%"), 5),
 }
-_LOGIC = {"||": 1, "&&": 2}
+#: What other languages have for an operator, and how CEL writes it.
+_WRITTEN = {"and": "&&", "or": "||", "not": "!"}
 _MACROS = {("all", 2), ("exists", 2), ("exists_one", 2), ("map", 2), ("map", 3), ("filter", 2)}
 
 
@@ -83,7 +84,13 @@ class _Parser:
 
     def expect(self, text: str) -> None:
         if not self.accept(text):
-            self.refuse(f"{text!r} is expected here, not {self.next}", self.next.at)
+            self.refuse(f"{text!r} is expected here, not {self.next}{self.hint()}", self.next.at)
+
+    def hint(self) -> str:
+        """What to write where a word stands for an operator."""
+        near = self.tokens[max(self.position - 1, 0) : self.position + 1]
+        words = (token.text for token in near if token.kind == "name" and token.text in _WRITTEN)
+        return next((f" ({word!r} is written {_WRITTEN[word]!r})" for word in words), "")
 
     def node(self, kind: str, at: int, value: Any = None, operands: tuple[Node, ...] = ()) -> Node:
         made = Node(kind, at, value, operands)
@@ -94,7 +101,8 @@ class _Parser:
     def parse(self) -> Node:
         tree = self.expression()
         if self.next.kind != "end":
-            self.refuse(f"nothing is expected here, but there is {self.next}", self.next.at)
+            told = f"nothing is expected here, but there is {self.next}{self.hint()}"
+            self.refuse(told, self.next.at)
         return tree
 
     def expression(self) -> Node:

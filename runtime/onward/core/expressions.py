@@ -16,6 +16,8 @@ from onward.errors import ConfigurationError, ExpressionError
 #: tested against it (of a wait or a cancellation).
 VARIABLES = ("event", "async")
 
+#: Python's names of what CEL writes otherwise.
+_CONSTANTS = {"None": "null", "True": "true", "False": "false"}
 
 #: The kinds of nodes, and the functions, of an expression that a server restricts.
 _RESTRICTED = frozenset(
@@ -128,6 +130,8 @@ def check_expression(text: object, where: str, *, restricted: bool = False) -> s
                 f"{where} is {text!r}, which reads `async`, the event that a wait or a cancellation"
                 " is about. Here is only `event`, the event that starts the run: write that."
             )
+        if name in _CONSTANTS:
+            raise ExpressionError(f"{where} is {text!r}: {name} is written {_CONSTANTS[name]}.")
         raise ExpressionError(
             f"{where} is {text!r}, which reads the variable {name!r}. There are only `event`, the"
             " event that started the run, and, in waits and cancellations, `async`, the event that"
