@@ -320,7 +320,9 @@ def _gone(request: Request) -> Response:
 
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", "40")
-    return min(int(text), _MAX_LISTED) if text.isdigit() else 40
+    if not text.isascii() or not text.isdigit():
+        return 40
+    return int(text) if len(text) < len(str(_MAX_LISTED)) else _MAX_LISTED
 
 
 def _instant(milliseconds: int) -> str:

@@ -23,7 +23,7 @@ from onward_server.model import Effects, Job
 from onward_server.run_state import Refused
 from onward_server.settings import Settings
 from onward_server.slots import Slot, Slots
-from onward_server.store import StoreError
+from onward_server.store import StoreError, StoreValueError
 
 _STORE_RETRY_S = 1.0
 _DEFAULT_CONCURRENCY = 100
@@ -131,12 +131,13 @@ class Dispatcher:
                 wall_ms = (time.perf_counter() - started) * 1000
         finally:
             self._slots.free(call.slots)
-        effects = await self._delivered(call, outcome)
+        outcome, effects = await self._delivered(call, outcome)
         self._tell_ended(call, outcome, status, wall_ms, stale=effects is None or effects.stale)
 
     async def _outcome(self, invoker: Invoker, call: Call) -> tuple[Outcome | Refused, int | None]:
         try:
             answer = await invoke(invoker, call.rendered, self._settings.call_timeout_s)
+            return interpret(answer, self._clock.now_ms()), answer.status
         except InvokeError as error:
             if error.throttled:
                 return Throttled(error.retry_after), None
@@ -148,16 +149,33 @@ class Dispatcher:
             trace.logger.exception("The invoker of %s failed", call.rendered.function_id)
             failure = error_info("InvokerError", f"The invoker failed: {error!r}")
             return Raised(failure, retriable=True), None
-        return interpret(answer, self._clock.now_ms()), answer.status
 
-    async def _delivered(self, call: Call, outcome: Outcome | Refused) -> Effects | None:
-        """Hands the outcome over, however long the store refuses it: it exists only here."""
+    async def _delivered(
+        self, call: Call, outcome: Outcome | Refused
+    ) -> tuple[Outcome | Refused, Effects | None]:
+        """Hands the outcome over, however long the store refuses it: it exists only here.
+
+        One that can never be taken is a failed attempt, so that its run does not hang. Returns
+        what was handed over.
+        """
+        given = outcome
         while True:
             try:
-                return await self._deliver(call.run_id, call.job_id, call.request_id, outcome)
-            except StoreError as error:
-                trace.logger.error("The answer of run %s waits: %s", call.run_id, error)
-                await asyncio.sleep(_STORE_RETRY_S)
+                effects = await self._deliver(call.run_id, call.job_id, call.request_id, given)
+            except Exception as error:  # noqa: BLE001 - logged; whatever it is, the run must not hang
+                if given is not outcome or (
+                    isinstance(error, StoreError) and not isinstance(error, StoreValueError)
+                ):
+                    trace.logger.error("The answer of run %s waits: %s", call.run_id, error)
+                    await asyncio.sleep(_STORE_RETRY_S)
+                    continue
+                trace.logger.exception("The answer of run %s cannot be taken", call.run_id)
+                failure = error_info(
+                    "ProtocolError", f"The function's answer cannot be taken: {error!r}"
+                )
+                given = Raised(failure, retriable=True)
+            else:
+                return given, effects
 
     def _tell_started(self, call: Call) -> None:
         self._trace.emit(

@@ -16,6 +16,8 @@ FUNCTION_CANCELLED = "inngest/function.cancelled"
 FUNCTION_INVOKED = "inngest/function.invoked"
 TIMER = "inngest/scheduled.timer"
 _RESERVED = "inngest/"
+#: Between which instants (1980 and 2100, in milliseconds) an Inngest server takes events.
+EARLIEST_TS, LATEST_TS = 315_532_800_000, 4_102_444_800_000
 
 
 class BadEventError(OnwardError):
@@ -74,9 +76,7 @@ def accept(value: object, event_id: str, now_ms: int) -> Event:
                 f"json: cannot unmarshal {kind} into Go struct field raw.{key} of type"
                 " map[string]interface {}"
             )
-    ts = value.get("ts") or now_ms
-    if isinstance(ts, bool) or not isinstance(ts, int) or ts < 0:
-        raise BadEventError(f"event ts must be milliseconds since the epoch, not {ts!r}")
+    ts = _instant(value["ts"]) if value.get("ts") else now_ms
     external_id = value.get("id") or ""
     if not isinstance(external_id, str) or not encodable(external_id):
         raise BadEventError(f"event id must be a string, not {external_id!r}")
@@ -89,6 +89,16 @@ def accept(value: object, event_id: str, now_ms: int) -> Event:
         user=dict(value.get("user") or {}),
         version=value.get("v"),
     )
+
+
+def _instant(ts: object) -> int:
+    if isinstance(ts, bool) or not isinstance(ts, int):
+        raise BadEventError(f"event ts must be milliseconds since the epoch, not {ts!r}")
+    if ts < EARLIEST_TS:
+        raise BadEventError("timestamp is before Jan 1, 1980")
+    if ts > LATEST_TS:
+        raise BadEventError("timestamp is after Jan 1, 2100")
+    return ts
 
 
 def make(

@@ -55,7 +55,10 @@ def key_of(expression: Expression | None, event: Mapping[str, Any]) -> str | Non
     value = expression.evaluate({"event": event})
     if value is False:
         return None
-    text = value if isinstance(value, str) else dumps(value)
+    try:
+        text = value if isinstance(value, str) else dumps(value)
+    except TypeError:  # bytes have no JSON
+        text = repr(value)
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
 
 

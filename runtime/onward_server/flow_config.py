@@ -15,6 +15,8 @@ _WEEK_S = 7 * _DAY_S
 _SCOPES = ("fn", "env", "account")
 _MODES = {"skip": "skip", "cancel": "cancel", 0: "skip", 1: "cancel"}
 _MOST_CONCURRENCY = 2
+#: The largest number of anything: those beyond are mistakes.
+_MOST = 10**9
 _DEFAULT_BATCH = 100
 _DEFAULT_BATCH_TIMEOUT_S = 60.0
 _LONGEST_BATCH_S = 600.0
@@ -112,8 +114,8 @@ class _Reader:
 
     def whole(self, name: str, low: int, default: int | None = None) -> int:
         value = self.value.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise self.refuse(name, f"it must be a whole number from {low}")
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= _MOST:
+            raise self.refuse(name, f"it must be a whole number from {low} to {_MOST}")
         return value
 
     def expression(self, name: str) -> Expression | None:
@@ -221,7 +223,8 @@ def _priority(value: object, where: str) -> Expression | None:
 
 def _singleton(value: object, where: str) -> Singleton:
     reader = _Reader(where, "singleton", value)
-    mode = _MODES.get(reader.value.get("mode", "skip"))
+    given = reader.value.get("mode", "skip")
+    mode = _MODES.get(given) if isinstance(given, str | int) else None
     if mode is None:
         raise reader.refuse("mode", "it must be skip or cancel")
     return Singleton(mode, reader.expression("key"))

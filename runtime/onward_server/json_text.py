@@ -23,7 +23,9 @@ def loads(text: bytes | str) -> Any:
         return json.loads(text, parse_constant=_constant)
     except json.JSONDecodeError as error:
         raise JsonError(_explain(error)) from None
-    except (UnicodeDecodeError, RecursionError) as error:
+    except JsonError:
+        raise
+    except (ValueError, RecursionError) as error:  # no UTF-8, thousands of digits, too deep
         raise JsonError(f"invalid JSON: {error}") from None
 
 

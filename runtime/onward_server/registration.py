@@ -12,6 +12,7 @@ from onward.core.cron import Cron, parse_cron
 from onward.core.durations import parse_duration
 from onward.core.expressions import Expression, evaluable_expression
 from onward.errors import ConfigurationError
+from onward_server.answers import encodable
 from onward_server.flow_config import FlowControl, parse_flow
 from onward_server.identifiers import stable_uuid
 
@@ -88,7 +89,7 @@ def _refuse(where: str, what: str) -> ConfigurationError:
 
 
 def _text(value: object, where: str, what: str) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not encodable(value):
         raise _refuse(where, f"{what} must be a non-empty string, not {value!r}.")
     return value
 
@@ -150,8 +151,15 @@ def base_url(url: str) -> str:
     return urlunsplit(parts._replace(query=urlencode(query)))
 
 
+def _object(step: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    value = step.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise _refuse(where, f"{name} must be an object, not {value!r}.")
+    return value
+
+
 def _attempts(step: Mapping[str, Any], where: str) -> int:
-    retries = (step.get("retries") or {}).get("attempts", DEFAULT_RETRIES)
+    retries = _object(step, "retries", where).get("attempts", DEFAULT_RETRIES)
     if (
         isinstance(retries, bool)
         or not isinstance(retries, int)
@@ -168,7 +176,7 @@ def _parse_function(entry: Mapping[str, Any], app: str, url: str) -> FunctionCon
     step = steps.get("step") if isinstance(steps, dict) else None
     if not isinstance(step, dict):
         raise _refuse(where, "it has no `steps.step`, which says where it is called.")
-    runtime = step.get("runtime") or {}
+    runtime = _object(step, "runtime", where)
     entries = _entries(entry.get("triggers"), where, "triggers")
     triggers = tuple(
         Trigger(_event_name(t["event"], where), _condition(t.get("expression"), where))

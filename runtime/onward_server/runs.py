@@ -247,8 +247,12 @@ class Runs:
                 return None
             state = live.state
             live.flying = {job.request_id for job in state.jobs.values() if job.in_flight}
-            effects = transition(state, self.now())
-            told = self._telling(state, effects)
+            try:
+                effects = transition(state, self.now())
+                told = self._telling(state, effects)
+            except BaseException:  # half a transition must not stay in memory
+                live.broken = True
+                raise
             claimed = self._claim_signals(live, effects.writes)
             writes = [*effects.writes, *outgoing_rows(told, self._clock.now_ms())]
             # Before the commit, so that an event that comes during it waits for the lock.

@@ -9,6 +9,8 @@ from onward_server.identifiers import encode_ulid
 
 _ENTROPY_BYTES = 10
 _WORD = 1 << 32
+#: As many digits as the 48 bits of time in a ULID have.
+_MOST_DIGITS = 15
 
 
 def seeded_ids(seed: str | None, count: int) -> list[str] | None:
@@ -18,7 +20,9 @@ def seeded_ids(seed: str | None, count: int) -> list[str] | None:
     in base 64; the n-th event, from 1, adds n to their last four (inngest, pkg/event/id.go).
     """
     milliseconds, _, entropy = (seed or "").partition(",")
-    if not milliseconds.isdecimal() or not milliseconds.isascii() or not int(milliseconds):
+    if not milliseconds.isdecimal() or not milliseconds.isascii():
+        return None
+    if len(milliseconds) > _MOST_DIGITS or not int(milliseconds):
         return None
     try:
         randomness = b64decode(entropy, validate=True)

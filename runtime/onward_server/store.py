@@ -23,6 +23,8 @@ from onward_server.model import Job, Pending, Write
 SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x4F4E5752  # "ONWR": tells our files from other SQLite files
 _MAX_GROUP = 256
+#: Raised for a parameter of a type that there is no column for, or that is too long.
+_OF_VALUES = (sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)
 
 _SCHEMA = """
 CREATE TABLE apps (name TEXT PRIMARY KEY, url TEXT NOT NULL, registration TEXT NOT NULL) STRICT;
@@ -80,6 +82,14 @@ class StoreFullError(StoreError):
     """The disk, or the database, is full."""
 
     code = "store_full"
+
+
+class StoreValueError(StoreError):
+    """A value can be written to no database, however often it is tried."""
+
+    code = "store_value"
+    fault = Fault.USER
+    retriable = False
 
 
 class StoreVersionError(StoreError):
@@ -340,9 +350,10 @@ def _transact(
         with contextlib.suppress(sqlite3.Error):
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, sqlite3.Error) and not isinstance(error, _OF_VALUES):
             raise explain(error, path) from error
-        raise StoreError(f"The database {path} could not take a value: {error!r}.") from error
+        message = f"The database {path} could not take a value: {error!r}."
+        raise StoreValueError(message) from error
     return results
 
 

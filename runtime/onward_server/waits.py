@@ -9,7 +9,8 @@ from onward.core.durations import parse_duration
 from onward.core.expressions import evaluable_expression
 from onward.core.ops import ORCHESTRATED, Opcode
 from onward.errors import ConfigurationError
-from onward_server.answers import WireOp, error_info, parse_instant
+from onward_server.answers import WireOp, encodable, error_info, parse_instant
+from onward_server.events import EARLIEST_TS, LATEST_TS
 from onward_server.json_text import dumps, loads
 from onward_server.model import REPLACED, Holder, Invocation, Pending
 from onward_server.refusals import RunRefusedError, bad_response
@@ -66,6 +67,15 @@ def invocation_of(op: WireOp, pending: Pending) -> Invocation:
             f"{op.code} {op.label!r} cannot be invoked: opts.payload and its data must be JSON"
             " objects."
         )
+    ts, id_, user = (payload.get(name) for name in ("ts", "id", "user"))
+    timed = not ts or (type(ts) is int and EARLIEST_TS <= ts <= LATEST_TS)
+    named = not id_ or (isinstance(id_, str) and encodable(id_))
+    if not timed or not named or not isinstance(user, Mapping | None):
+        raise bad_response(
+            f"{op.code} {op.label!r} cannot be invoked: opts.payload has a ts that is not"
+            " milliseconds between 1980 and 2100, an id that is no text, or a user that is no JSON"
+            " object."
+        )
     return Invocation(op.id, op.label, function_id, payload, pending.due_ms)
 
 
@@ -120,10 +130,10 @@ def _condition(op: WireOp) -> str:
 
 
 def _text(op: WireOp, value: object, what: str) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not encodable(value):
         raise bad_response(
-            f"{op.code} {op.label!r} cannot be resolved: {what} must be a non-empty string, not"
-            f" {value!r}."
+            f"{op.code} {op.label!r} cannot be resolved: {what} must be a non-empty string of valid"
+            f" Unicode, not {value!r}."
         )
     return value
 
@@ -135,7 +145,7 @@ def _due(op: WireOp, value: object, what: str, now_ms: int) -> int:
         due = max(1, round(instant * 1000))
     else:
         try:
-            due = now_ms + round(parse_duration(value, what=what) * 1000)
+            due = now_ms + round(min(parse_duration(value, what=what) * 1000, 2.0 * LONGEST_MS))
         except ConfigurationError as error:
             raise bad_response(f"{op.code} {op.label!r} cannot be timed: {error}") from None
     if due - now_ms > LONGEST_MS:
