@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from onward.app import App, Function, is_async
 from onward.core.closing import Closing, Ending, closing
 from onward.core.retry import Verdict
-from onward.errors import OnwardError, UnsignedRequestError
+from onward.errors import ConfigurationError, OnwardError, UnsignedRequestError
 from onward.execution import engine
 from onward.execution.abandoned import abandoned
+from onward.execution.draining import drain_on_sigterm
 from onward.execution.on_worker import on_worker
 from onward.execution.session import Execution, Hung
 from onward.logs import runtime as log
+from onward.own_address import check_called_back
 from onward.protocol import headers as names
 from onward.protocol.call_request import CallRequest
 from onward.protocol.endpoint import (
@@ -89,6 +91,7 @@ class Endpoint:
         self.context = context
         self._carried = carried
         self._failed_at = -inf
+        self._drains = False
         self._going: set[asyncio.Task[Response]] = set()
 
     # ------------------------------------------------------------------ coming in
@@ -96,6 +99,9 @@ class Endpoint:
     async def enter(self, request: Request, injected: Response | None = None) -> Entered:
         """What this request is: the first of a run, or an orchestrator that sends it again."""
         entered = Entered(request, injected)
+        if not self._drains:
+            self._drains = True
+            drain_on_sigterm()
         if abandoned.too_many:
             message = "This process has too much code that could not be stopped."
             entered.refusal = _plain(503, message, retry_after=1)
@@ -107,6 +113,10 @@ class Endpoint:
                 await self._enter_first(entered)
         except UnsignedRequestError as error:
             entered.refusal = _plain(401, error.message)
+        except ConfigurationError as error:  # callers are strangers
+            log.error("Endpoint %s refuses requests: %s", self.function.composite_id, error.message)
+            message = "This app is not configured; its log says what to do."
+            entered.refusal = _plain(500, message)
         except _TooLargeError as error:
             entered.refusal = _plain(413, error.message)
         except OnwardError as error:
@@ -125,6 +135,7 @@ class Endpoint:
                 " send where it is."
             )
         described = describe(request, body, origin=settings.serve_origin, trusted=settings.dev)
+        check_called_back(described.origin, settings)
         event = described.event(self.function.composite_id)
         carried = {
             name: value
@@ -217,9 +228,12 @@ class Endpoint:
 
     def _execution(self, entered: Entered, function: Function) -> Execution:
         assert entered.call is not None  # noqa: S101 - there is one unless it was refused
-        frozen = entered.request.scope.get("aws.context")
+        scope = entered.request.scope
+        frozen = scope.get("aws.context")
         platform = engine.Platform(
-            engine.server_limits(frozen),
+            engine.server_limits(
+                frozen, scope.get("aws.event"), self.app.settings.front_door_limit
+            ),
             abandons=frozen is None,
             headers=dict(entered.request.headers),
             raw_request=entered.request,

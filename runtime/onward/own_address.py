@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from onward.errors import MalformedCallRequestError
+from onward.errors import ConfigurationError, MalformedCallRequestError
 
 if TYPE_CHECKING:
     from onward.serving import Request
@@ -51,6 +51,29 @@ def _origin_of(request: Request, *, trusted: bool) -> str:
             " INNGEST_SERVE_ORIGIN, such as https://shop.example.com."
         )
     return f"{scheme}://{host}"
+
+
+def check_called_back(origin: str, settings: Settings) -> None:
+    """Whether a run may be created whose calls go, signed, to the `origin` of an unsigned request.
+
+    Whoever gets one of them has a signature over a body of the caller's choice, and could call any
+    function with it. So where nothing says which host is the app's, only loopback is called:
+    in cloud mode, on servers that answer for any host. Raises ConfigurationError.
+    """
+    if settings.dev or settings.serve_origin or settings.platform:
+        return
+    from onward.transport.channel import is_loopback
+
+    host = origin.partition("://")[2]
+    if _HOST.fullmatch(host) and is_loopback(urlsplit(origin).hostname or ""):
+        return
+    raise ConfigurationError(
+        f"A durable endpoint was asked for at {host[:100]!r}. This app is in cloud mode, and"
+        " nothing says that this is its own host: a caller could have the orchestrator send signed"
+        " calls to a host of its own. Set INNGEST_SERVE_ORIGIN (or App(serve_origin=…)) to where"
+        " the app is reached, such as https://shop.example.com; with a dev server, set"
+        " INNGEST_DEV=1."
+    )
 
 
 def url_in(body: bytes) -> str | None:

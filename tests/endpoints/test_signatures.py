@@ -91,6 +91,39 @@ def test_a_call_that_makes_no_sense_runs_nothing(
     assert shop.done == {}
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.test",
+        "evil.test:80",
+        "127.0.0.1@evil.test",
+        "evil.test#.localhost",
+        "[::1",
+        "10.0.0.1",
+    ],
+)
+def test_no_caller_chooses_where_signed_calls_go(
+    cloud: Shop, driver: str, host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever got one could call any function: its body is the caller's."""
+    answer = cloud.ask("GET", f"/{driver}/go", headers={"host": host})
+    assert answer.status_code == 500
+    assert "INNGEST" not in answer.text
+    assert host not in answer.text
+    assert "INNGEST_SERVE_ORIGIN" in caplog.text
+    assert shop.done == {}
+    assert cloud.run_ids() == []
+
+
+def test_a_platform_that_routes_by_host_settles_it(
+    cloud: Shop, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RENDER", "true")
+    cloud.open()
+    answer = cloud.ask("GET", f"/{driver}/go", headers={"host": "shop.test"})
+    assert answer.json() == {"value": 2}
+
+
 class TestWithAnOrchestratorThatSigns:
     """The orchestrator has the key too: checkpoints, reads, calls and answers are all checked."""
 
@@ -108,3 +141,12 @@ class TestWithAnOrchestratorThatSigns:
     def test_nobody_else_is_let_in(self, cloud: Shop) -> None:
         for path in ("/v1/checkpoint", "/v1/checkpoint/01M835XSJTXBEM9XBN4SE8NXXC/steps"):
             assert cloud.ask("POST", cloud.api_url + path, json={}).status_code == 401
+
+    def test_where_the_app_is_reached_settles_it(
+        self, cloud: Shop, driver: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("INNGEST_SERVE_ORIGIN", cloud.url)
+        cloud.open()
+        answer = cloud.ask("GET", f"/{driver}/go?how=mixed", headers={"host": "evil.test"})
+        assert [hop.status_code for hop in answer.history] == [302]
+        assert (answer.status_code, answer.json()) == (200, {"value": 2})
