@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
-from onward import BlockingContext, Checkpointing, Context
+from onward import BlockingContext, Checkpointing, Context, InboundEvent
 from onward.execution import engine
-from onward.middleware import Call, OpenTelemetryMiddleware, Step
+from onward.middleware import Call, Input, OpenTelemetryMiddleware, Step
 from onward.protocol.call_request import decode_call_request
 from tests.support.harness import APP, COMPOSITE, World
 
@@ -212,3 +213,25 @@ def test_a_body_that_was_cut_ends_with_its_invocation(kept: Kept, world: World) 
     assert span.attributes is not None
     assert span.attributes["onward.step.cut"] is True
     assert span.end_time is not None
+
+
+def test_a_body_that_ends_while_the_spans_of_cut_ones_are_ended() -> None:
+    """It runs on a thread of its own, and the invocation answers without it."""
+
+    class Ending(Kept):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            middleware.after_step(call, slow, None)
+            return super().export(spans)
+
+    exporter, provider = Ending(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    middleware, call = OpenTelemetryMiddleware(provider), Call("shop", "shop-fulfil")
+    cut, slow = Step("cut", "1" * 40), Step("slow", "2" * 40)
+    nothing = InboundEvent("order/paid")
+    context = copy_context()
+    context.run(middleware.transform_input, call, Input(nothing, (nothing,), {}))
+    for step in (cut, slow):
+        context.copy().run(middleware.before_step, call, step)
+    middleware.before_response(call, None)
+    names = {span.name for span in exporter.spans}
+    assert names == {"step cut", "step slow", "shop-fulfil"}

@@ -74,7 +74,7 @@ class OpenTelemetryMiddleware(Middleware):
         span: Span | None = call.state.pop(_SPAN, None)
         if span is None:  # another middleware kept the function from running
             return
-        for step in call.state[_STEPS].values():
+        for step in tuple(call.state[_STEPS].values()):  # their threads may be ending them
             step.set_attributes({"onward.step.cut": True})
             step.end()
         span.set_attributes(_left(call, "onward.deadline.margin_s"))
