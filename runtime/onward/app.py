@@ -99,8 +99,7 @@ class App:
     body_observers: list[Callable[[BodyEvent], None]] = field(default_factory=list, init=False)
     event_schemas: dict[str, Declared] = field(default_factory=dict, init=False, repr=False)
     _settings: Settings | None = field(default=None, init=False, repr=False)
-    _channel: Channel | None = field(default=None, init=False, repr=False)
-    _keys: Keys | None = field(default=None, init=False, repr=False)
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     _chains: dict[tuple[object, ...], Chain] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -275,28 +274,33 @@ class App:
         For what runs somebody else's app, such as `onward dev`: call it before the app is served.
         """
         self.orchestrator, self.dev = None, url
-        self._settings = self._channel = self._keys = None
+        self._settings = None
+        self._made.clear()
 
     def keys(self) -> Keys:
         """The signing key and its fallback, for requests to the orchestrator.
 
         One object an app: once the orchestrator refused the key, the fallback is used for good.
         """
-        if self._keys is None:
+        keys: Keys | None = self._made.get("keys")
+        if keys is None:
             from onward.transport.channel import Keys
 
-            self._keys = Keys(*self.settings.signing_keys)
-        return self._keys
+            # Several threads may come here at once, and have to get the same one.
+            keys = self._made.setdefault("keys", Keys(*self.settings.signing_keys))
+        return keys
 
     @property
     def channel(self) -> Channel:
         """The checkpoint channel of this process."""
-        if self._channel is None:
+        channel: Channel | None = self._made.get("channel")
+        if channel is None:
             from onward.transport.channel import Channel
 
             settings = self.settings
-            self._channel = Channel(settings.api_url, self.keys(), headers=settings.outgoing())
-        return self._channel
+            channel = Channel(settings.api_url, self.keys(), headers=settings.outgoing())
+            channel = self._made.setdefault("channel", channel)
+        return channel
 
     # Events and runs, from anywhere: a web handler, a script
 
