@@ -9,7 +9,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+#: Seconds after which an idle thread ends.
+IDLE_S = 5.0
 
 
 class BodyCut(BaseException):
@@ -38,14 +41,19 @@ class Worker:
 
     def _loop(self) -> None:
         while True:
-            job = self._jobs.get()
+            try:
+                job = self._jobs.get(timeout=IDLE_S)
+            except Empty:
+                if self._pool.retire(self):
+                    return
+                continue  # it was given a job at that moment
             job()
             del job
             self._pool.release(self)
 
 
 class Workers:
-    """Idle workers are kept; a new one is made when there is none."""
+    """Idle workers are kept for `IDLE_S` seconds; a new one is made when there is none."""
 
     def __init__(self) -> None:
         self._idle: list[Worker] = []
@@ -65,6 +73,14 @@ class Workers:
         """`worker` is idle again."""
         with self._lock:
             self._idle.append(worker)
+
+    def retire(self, worker: Worker) -> bool:
+        """Whether nobody needs `worker`: it gets no job any more."""
+        with self._lock:
+            if worker not in self._idle:
+                return False
+            self._idle.remove(worker)
+            return True
 
 
 workers = Workers()
