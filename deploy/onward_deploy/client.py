@@ -25,7 +25,7 @@ _ADDRESSES = (
     "INNGEST_EVENT_API_BASE_URL",
 )
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_OK, _NOT_FOUND, _NOT_ALLOWED, _FIRST_ERROR = 200, 404, 405, 400
+_OK, _UNAUTHORIZED, _NOT_FOUND, _NOT_ALLOWED, _FIRST_ERROR = 200, 401, 404, 405, 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +193,9 @@ def _value(answer: httpx.Response, method: str, url: str) -> dict[str, Any]:
     message = f"{_origin(url)} refused {request} ({status}): {words or answer.reason_phrase}."
     if status in {_NOT_FOUND, _NOT_ALLOWED}:
         raise _AbsentError(message)
+    if status == _UNAUTHORIZED:
+        key = "INNGEST_EVENT_KEY" if method == "POST" else "INNGEST_SIGNING_KEY"
+        message += f" Set {key} to a key of that environment."
     raise ServerError(message)
 
 

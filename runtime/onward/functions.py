@@ -24,7 +24,7 @@ MOST_RETRIES = 20
 _MOST_TRIGGERS = 10
 _MOST_CANCELS = 5
 
-_COROUTINE = 0x80  # inspect.CO_COROUTINE, without importing inspect
+_VARARGS, _COROUTINE = 0x04, 0x80  # as in inspect, which is not imported
 _NOT_IN_IDS = frozenset("/?&#%'\"\\<>")
 
 
@@ -37,6 +37,16 @@ def is_async(function: object) -> bool:
     if code is None and not isinstance(function, type):
         code = getattr(vars(type(function)).get("__call__"), "__code__", None)
     return code is not None and bool(code.co_flags & _COROUTINE)
+
+
+def _takes_a_context(function: Any) -> bool:
+    """Whether `function` can be called with one argument; True of what is no plain function."""
+    if type(function) is not type(is_async):
+        return True
+    code, keywords = function.__code__, function.__kwdefaults__ or ()
+    required = code.co_argcount - len(function.__defaults__ or ())
+    takes_one = required <= 1 and (code.co_argcount > 0 or code.co_flags & _VARARGS)
+    return bool(takes_one) and code.co_kwonlyargcount == len(keywords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +154,13 @@ def declare(  # noqa: PLR0917 - what every function has
                 f"The {where} is {handler!r}. Put the decorator on a function of one context, such"
                 " as `async def fulfil(ctx: onward.Context)`."
             )
+        for what, each in ((f"The {where}", handler), (f"The on_failure of {where}", on_failure)):
+            if not _takes_a_context(each):
+                raise ConfigurationError(
+                    f"{what} is called with its context and nothing else, which {each!r} does not"
+                    " take. Give it one parameter: `async def fulfil(ctx: onward.Context)`, or"
+                    " `def fulfil(ctx: onward.BlockingContext)`."
+                )
         function = Function(
             app_id,
             id_,

@@ -305,7 +305,9 @@ class Surface:
         """The answer to a registration. A stranger is not told where the orchestrator is."""
         status, message = 200, "Successfully registered"
         if told.error is not None:
-            log.error("The app %r could not be registered: %s", self.app.id, told.error)
+            keys = " Is INNGEST_SIGNING_KEY that environment's key?"
+            hint = keys if (told.told or "").startswith("401") else ""
+            log.error("The app %r could not be registered: %s%s", self.app.id, told.error, hint)
             status, message = 500, told.error
             if plan.key is None and not self.app.settings.dev:
                 said = f": {told.told}." if told.told else "."

@@ -39,6 +39,7 @@ ANSWERS: dict[tuple[str, str], tuple[int, Any]] = {
         {"error": f"Unable to load function run: {UNKNOWN}", "data": None, "status": 500},
     ),
     ("DELETE", f"/v1/runs/{RUN['run_id']}"): (200, None),
+    ("POST", "/e/wrong"): (401, {"error": "Event key not found"}),
     ("POST", "/e/a%2Fkey"): (200, {"ids": [EVENT["internal_id"]], "status": 200}),
     ("POST", "/e/html"): (200, "<html>"),
 }
@@ -131,6 +132,12 @@ def test_keys_go_where_the_server_looks_for_them(
     assert bearer.startswith("Bearer signkey-test-")
     assert key not in bearer
     assert asked[1]["headers"]["x-inngest-env"] == "branch"
+
+
+def test_a_wrong_key_says_which_one_to_set(server: tuple[str, list[dict[str, Any]]]) -> None:
+    done = onward("send", "a/b", "--key", "wrong", "--url", server[0])
+    assert done.status == 1, done
+    assert "Event key not found. Set INNGEST_EVENT_KEY to" in " ".join(done.err.split())
 
 
 def test_something_else_at_that_address_is_recognized(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -401,6 +402,38 @@ def test_any_other_id_comes_back_from_the_address(id_: str) -> None:
     url = function["steps"]["step"]["runtime"]["url"]
     assert url.isascii()
     assert parse_qs(urlsplit(url).query) == {"fnId": [f"shop-{id_}"], "stepId": ["step"]}
+
+
+# What takes no context
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: None,
+        lambda one, two: None,
+        lambda ctx, *, more: None,
+    ],
+)
+def test_a_function_that_does_not_take_its_context(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="function 'fulfil' of app 'shop' is called with"):
+        onward.App("shop").function("fulfil", trigger=PAID)(wrong)
+    with pytest.raises(ConfigurationError, match="The on_failure of function 'fulfil'"):
+        register(on_failure=wrong)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        lambda *given: None,
+        lambda ctx, more=1, *, other=2: None,
+        functools.partial(lambda one, ctx: None, 1),
+    ],
+)
+def test_whatever_can_be_called_with_a_context_is_a_function(right: Any) -> None:
+    app = onward.App("shop")
+    app.function("fulfil", trigger=PAID)(right)
+    assert "shop-fulfil" in app.functions
 
 
 # Ids that collide

@@ -43,7 +43,7 @@ def test_registering_with_an_orchestrator(http: HttpEntry, orchestrator: Orchest
 
 
 def test_registering_with_an_orchestrator_that_has_a_key(
-    http: HttpEntry, monkeypatch: pytest.MonkeyPatch
+    http: HttpEntry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with LoopThread("orchestrator") as loops:
         orchestrator = Orchestrator(db=":memory:", settings=Settings(signing_key=KEY))
@@ -52,6 +52,7 @@ def test_registering_with_an_orchestrator_that_has_a_key(
         refused = http.http(small_app([], signing_key=OTHER), "PUT", PATH)
         assert (refused.status, refused.body["modified"]) == (500, False)
         assert refused.body["message"].startswith("The orchestrator did not register the app: 401")
+        assert "Is INNGEST_SIGNING_KEY that environment's key?" in caplog.text
         for options in ({}, {"signing_key": OTHER, "signing_key_fallback": KEY}):
             app = small_app([], **{"signing_key": KEY, **options})
             assert http.http(app, "PUT", PATH).status == 200
