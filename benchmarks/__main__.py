@@ -7,11 +7,12 @@ import json
 import sys
 from collections.abc import Callable
 
-from benchmarks import chain, imports, memory, orchestrator, replay, steps
+from benchmarks import chain, imports, latency, memory, orchestrator, replay, steps
 from benchmarks.figures import Figure, Options
 
 SECTIONS: dict[str, Callable[[Options], list[Figure]]] = {
     "steps": steps.measure,
+    "latency": latency.measure,
     "replay": replay.measure,
     "imports": imports.measure,
     "orchestrator": orchestrator.measure,
