@@ -1,4 +1,4 @@
-"""Worlds: every scenario runs over each driver and each entry."""
+"""Worlds: every scenario runs over each driver, each entry and each mode of checkpointing."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def platform() -> Iterator[Platform]:
         yield Platform(loops, app_loops, wsgi)
 
 
-def _world(platform: Platform, driver: str, entry: str) -> Iterator[World]:
+def _world(platform: Platform, driver: str, entry: str, mode: str | None) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         clean_environment(patch)
-        world = World(platform, driver, entry)
+        world = World(platform, driver, entry, mode=mode)
         yield world
         world.close()
 
@@ -42,18 +42,26 @@ def driver(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def world(platform: Platform, driver: str, entry: str) -> Iterator[World]:
+def checkpointing(request: pytest.FixtureRequest) -> str | None:
+    """The mode, by its name; None where the scenario chooses its own options."""
+    return getattr(request, "param", None)
+
+
+@pytest.fixture
+def world(
+    platform: Platform, driver: str, entry: str, checkpointing: str | None
+) -> Iterator[World]:
     """A world for functions of both kinds."""
-    yield from _world(platform, driver, entry)
+    yield from _world(platform, driver, entry, checkpointing)
 
 
 @pytest.fixture
-def async_world(platform: Platform, entry: str) -> Iterator[World]:
+def async_world(platform: Platform, entry: str, checkpointing: str | None) -> Iterator[World]:
     """A world for what only async functions have."""
-    yield from _world(platform, "async", entry)
+    yield from _world(platform, "async", entry, checkpointing)
 
 
 @pytest.fixture
-def blocking_world(platform: Platform, entry: str) -> Iterator[World]:
+def blocking_world(platform: Platform, entry: str, checkpointing: str | None) -> Iterator[World]:
     """A world for what only blocking functions have."""
-    yield from _world(platform, "blocking", entry)
+    yield from _world(platform, "blocking", entry, checkpointing)

@@ -128,6 +128,9 @@ def test_context_variables_reach_bodies_and_stay_there(world: World) -> None:
     assert request_id.get() == "unset"
 
 
+@pytest.mark.checkpointing(
+    "confirmed", "buffered", "pipelined", reason="bodies run beside one another"
+)
 def test_a_blocking_body_does_not_hold_up_an_async_function(async_world: World) -> None:
     """It runs on a worker: another body, on the loop, lets it go on."""
     let_go = threading.Event()

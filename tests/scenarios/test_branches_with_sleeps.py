@@ -16,8 +16,7 @@ def same(value: str) -> str:
     return value
 
 
-@pytest.mark.parametrize("checkpointing", [True, False, Checkpointing(buffered_steps=5)])
-def test_each_step_once(world: World, checkpointing: Any) -> None:
+def test_each_step_once(world: World) -> None:
     async def in_async(ctx: Context) -> Any:
         async def first() -> str:
             await ctx.step.sleep("nap-1", "100ms")
@@ -48,16 +47,13 @@ def test_each_step_once(world: World, checkpointing: Any) -> None:
 
         return ctx.step.gather(first, second, third)
 
-    world.define(in_async, in_blocking, checkpointing=checkpointing)
+    world.define(in_async, in_blocking)
     run = world.run()
     assert run.result == ["xx2", "y", "w"]
     assert run.starts == {"X": 1, "X2": 1, "Y": 1}
 
 
-@pytest.mark.parametrize("checkpointing", [True, False])
-def test_nothing_starves_beside_a_sleep_that_does_not_end(
-    async_world: World, checkpointing: bool
-) -> None:
+def test_nothing_starves_beside_a_sleep_that_does_not_end(async_world: World) -> None:
     """Were one branch called back only when all have slept, the run would not end."""
 
     async def in_async(ctx: Context) -> Any:
@@ -76,12 +72,13 @@ def test_nothing_starves_beside_a_sleep_that_does_not_end(
         endless.cancel()
         return results
 
-    async_world.define(in_async, None, checkpointing=checkpointing)
+    async_world.define(in_async, None)
     run = async_world.run()
     assert run.result == ["xx2", "y"]
     assert run.starts == {"X": 1, "X2": 1, "Y": 1}
 
 
+@pytest.mark.checkpointing(reason="what is buffered when a sleep begins")
 def test_steps_that_run_when_a_sleep_begins_end_first(world: World) -> None:
     """A branch comes to a sleep while another one's body runs: its result is not lost."""
     asleep = Event()

@@ -85,6 +85,9 @@ def test_an_added_step_runs_when_it_is_reached(changed: Changed) -> None:
     assert run.starts == {"a": 1, "new": 1, "b": 1}
 
 
+@pytest.mark.checkpointing(
+    "confirmed", "buffered", "pipelined", reason="several steps in one invocation"
+)
 def test_a_renamed_step_runs_again_under_its_new_id(changed: Changed) -> None:
     run = changed.run(["a", "old", "nap"], ["a", "renamed", "nap"])
     assert run.result == {"a": "a", "renamed": "renamed"}
@@ -92,6 +95,9 @@ def test_a_renamed_step_runs_again_under_its_new_id(changed: Changed) -> None:
     assert len(changed.warnings("1 recorded result(s)")) == 1
 
 
+@pytest.mark.checkpointing(
+    "confirmed", "buffered", "pipelined", reason="several steps in one invocation"
+)
 def test_reordered_steps_keep_their_results(changed: Changed) -> None:
     run = changed.run(["a", "b", "c", "nap"], ["c", "a", "b", "nap"])
     assert run.result == {"c": "c", "a": "a", "b": "b"}
@@ -234,6 +240,7 @@ def test_a_step_becomes_one_of_another_kind(world: World, change: str) -> None:
     assert run.starts == ({"x": 1} if before == "run" else {})
 
 
+@pytest.mark.checkpointing(reason="each version of it has a mode of its own")
 def test_checkpointing_may_change_at_any_call(world: World) -> None:
     modes = [True, False, onward.Checkpointing(buffered_steps=5), onward.PERFORMANT]
     steps = ["a", "b", "nap", "c", "d"]

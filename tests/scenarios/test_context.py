@@ -45,6 +45,9 @@ def test_the_event_and_the_run(world: World) -> None:
     }
 
 
+@pytest.mark.checkpointing(
+    "confirmed", "buffered", "pipelined", reason="several steps in one invocation"
+)
 def test_the_logger_is_silent_while_results_are_replayed(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

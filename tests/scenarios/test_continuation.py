@@ -25,6 +25,7 @@ def same(value: str) -> str:
     return value
 
 
+@pytest.mark.checkpointing(reason="what an invocation with a limit confirms before it continues")
 @pytest.mark.parametrize("buffered", [1, 3])
 def test_a_run_goes_on_in_as_many_invocations_as_it_takes(world: World, buffered: int) -> None:
     async def in_async(ctx: Context) -> int:
@@ -46,6 +47,7 @@ def test_a_run_goes_on_in_as_many_invocations_as_it_takes(world: World, buffered
     assert len(set(ids)) == len(ids)
 
 
+@pytest.mark.checkpointing(reason="what an invocation with a limit confirms before it continues")
 def test_parallel_steps_go_on_too(world: World) -> None:
     async def in_async(ctx: Context) -> int:
         total = 0
@@ -71,6 +73,7 @@ def test_parallel_steps_go_on_too(world: World) -> None:
     assert set(run.kinds.split()[:-1]) <= {"c"}
 
 
+@pytest.mark.checkpointing(reason="what an invocation with a limit confirms before it continues")
 @pytest.mark.parametrize("kind", ["async", "blocking"])
 def test_a_step_that_is_cut_comes_first_next_time(world: World, kind: str) -> None:
     """It does not fit into what is left, but into an invocation of its own."""
@@ -115,6 +118,7 @@ def test_a_step_that_is_cut_comes_first_next_time(world: World, kind: str) -> No
     assert run.kinds == "c a"
 
 
+@pytest.mark.checkpointing(reason="what an invocation with a limit confirms before it continues")
 @pytest.mark.parametrize("kind", ["async", "blocking"])
 def test_a_step_too_long_for_any_invocation_ends_the_run(world: World, kind: str) -> None:
     async def long_async() -> None:
@@ -148,6 +152,7 @@ def test_a_step_too_long_for_any_invocation_ends_the_run(world: World, kind: str
     ]
 
 
+@pytest.mark.checkpointing(reason="what an invocation with a limit confirms before it continues")
 def test_time_that_goes_outside_of_steps_ends_the_run(world: World) -> None:
     async def in_async(ctx: Context) -> None:
         await asyncio.sleep(30)
@@ -165,6 +170,7 @@ def test_time_that_goes_outside_of_steps_ends_the_run(world: World) -> None:
     assert run.starts == {}
 
 
+@pytest.mark.checkpointing(reason="what an invocation with a limit confirms before it continues")
 def test_the_remaining_time_is_there_to_be_asked_for(world: World) -> None:
     async def in_async(ctx: Context) -> bool:
         return 0 < ctx.deadline.remaining() <= 60

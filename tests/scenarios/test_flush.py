@@ -12,6 +12,7 @@ from tests.support.harness import World
 PATIENCE_S = 30.0
 
 
+@pytest.mark.checkpointing(reason="when a buffer is flushed")
 @pytest.mark.parametrize("mode", ["confirmed", "pipelined"])
 def test_a_full_interval_flushes_while_the_next_body_runs(world: World, mode: str) -> None:
     confirmed = Event()
@@ -39,6 +40,7 @@ def test_a_full_interval_flushes_while_the_next_body_runs(world: World, mode: st
     assert run.once
 
 
+@pytest.mark.checkpointing(reason="when a buffer is flushed")
 def test_a_megabyte_of_results_is_flushed(world: World) -> None:
     def large(n: int) -> str:
         return "x" * 600_000

@@ -19,6 +19,7 @@ def same(value: Any) -> Any:
     return value
 
 
+@pytest.mark.checkpointing(reason="how many results are buffered")
 @pytest.mark.parametrize("buffered", [1, 10])
 def test_bodies_run_at_the_same_time(world: World, buffered: int) -> None:
     """Every body waits for all others to have begun."""
@@ -41,6 +42,7 @@ def test_bodies_run_at_the_same_time(world: World, buffered: int) -> None:
     assert run.once
 
 
+@pytest.mark.checkpointing(reason="how many results are buffered")
 @pytest.mark.parametrize("mode", ["confirmed", "pipelined"])
 def test_a_replay_delivers_in_the_order_in_which_results_came(world: World, mode: Any) -> None:
     """Results come in reverse; the second invocation sees them in that order, not in its own."""
@@ -110,6 +112,7 @@ def test_gathers_nest(world: World) -> None:
     assert run.once
 
 
+@pytest.mark.checkpointing(reason="how many results are buffered")
 def test_a_hundred_branches(world: World) -> None:
     async def in_async(ctx: Context) -> int:
         return sum(await asyncio.gather(*(ctx.step.run(f"p{n}", same, n) for n in range(100))))
@@ -137,6 +140,7 @@ def test_an_empty_gather(world: World) -> None:
     assert world.run().result == []
 
 
+@pytest.mark.checkpointing("confirmed", reason="its last checkpoint is looked at")
 def test_each_branch_is_planned_when_asked_for(world: World) -> None:
     """Every branch is a call of its own, with its own attempts; then steps are eager again.
 

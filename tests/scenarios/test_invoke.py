@@ -37,11 +37,8 @@ def child(app: App, world: World, in_async: Any, in_blocking: Any, **options: An
     return app.function(options.pop("id", "child"), trigger=NEVER, **options)(handler)
 
 
-@pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("by", ["handler", "id", "composite id"])
-def test_the_result_is_of_the_type_that_the_handler_promises(
-    world: World, by: str, checkpointing: bool
-) -> None:
+def test_the_result_is_of_the_type_that_the_handler_promises(world: World, by: str) -> None:
     target: dict[str, Any] = {"id": "child", "composite id": f"{APP}-child"}
 
     async def in_async(ctx: Context) -> Any:
@@ -54,7 +51,7 @@ def test_the_result_is_of_the_type_that_the_handler_promises(
         got = ctx.step.invoke("call", function, data={"cents": 21})
         return [type(got).__name__, got.cents]
 
-    app = world.define(in_async, in_blocking, checkpointing=checkpointing)
+    app = world.define(in_async, in_blocking)
     child(app, world, total_async, total_blocking)
     run = world.run()
     assert run.result == ["Total", 42]

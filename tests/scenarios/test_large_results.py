@@ -45,6 +45,7 @@ def test_a_result_over_what_any_orchestrator_takes(world: World) -> None:
     assert run.once
 
 
+@pytest.mark.checkpointing(reason="a buffer of large results")
 @pytest.mark.parametrize("buffered", [1, 3])
 def test_a_result_that_the_orchestrator_refuses(world: World, buffered: int) -> None:
     """Its own limit is lower: 413. The results beside it are confirmed one by one."""

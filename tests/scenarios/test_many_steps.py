@@ -17,6 +17,7 @@ def same(value: int) -> int:
     return value
 
 
+@pytest.mark.checkpointing(reason="it would take a call a step")
 @pytest.mark.parametrize("nap_at", [400, 799, 800], ids=["before", "the sleep itself", "after"])
 def test_more_than_800_steps_are_warned_about_once(
     world: World, caplog: pytest.LogCaptureFixture, nap_at: int

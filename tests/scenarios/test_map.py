@@ -33,17 +33,8 @@ def same(value: Any) -> Any:
     return value
 
 
-MODES: dict[str, Any] = {
-    "confirmed": True,
-    "classic": False,
-    "buffered": Checkpointing(buffered_steps=4),
-    "pipelined": Checkpointing(mode="pipelined"),
-}
-
-
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("body", [square, square_async])
-def test_results_come_in_the_order_of_the_items(world: World, body: Any, mode: str) -> None:
+def test_results_come_in_the_order_of_the_items(world: World, body: Any) -> None:
     async def in_async(ctx: Context) -> Any:
         squares = await ctx.step.map("square", iter(range(7)), body, concurrency=3)
         assert all(type(each) is Square for each in squares)
@@ -54,12 +45,13 @@ def test_results_come_in_the_order_of_the_items(world: World, body: Any, mode: s
         assert all(type(each) is Square for each in squares)
         return [each.value for each in squares]
 
-    world.define(in_async, in_blocking, checkpointing=MODES[mode])
+    world.define(in_async, in_blocking)
     run = world.run()
     assert run.result == [n * n for n in range(7)]
     assert run.starts == {f"square[{n}]": 1 for n in range(7)}
 
 
+@pytest.mark.checkpointing(reason="what runs at once within an invocation")
 @pytest.mark.parametrize("most", [1, 3])
 def test_no_more_at_a_time_than_it_says(world: World, most: int) -> None:
     """All lanes are full at once, and there is never one more."""
@@ -136,6 +128,9 @@ def test_beside_a_sleep_and_a_wait_the_steps_are_planned(world: World) -> None:
     assert run.once
 
 
+@pytest.mark.checkpointing(
+    "confirmed", "buffered", "pipelined", reason="several steps in one invocation"
+)
 def test_one_id_in_a_loop_is_certain_and_in_two_branches_is_not(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,6 +160,9 @@ def test_one_id_in_a_loop_is_certain_and_in_two_branches_is_not(
     assert any("'both[0]'" in record.getMessage() for record in caplog.records)
 
 
+@pytest.mark.checkpointing(
+    "confirmed", "buffered", "pipelined", reason="several steps in one invocation"
+)
 def test_no_items_are_no_steps(world: World) -> None:
     async def in_async(ctx: Context) -> Any:
         return await ctx.step.map("each", [], same)

@@ -97,6 +97,9 @@ def test_a_step_in_a_finally_block_while_suspending(world: World) -> None:
     assert "suspending" in message
 
 
+@pytest.mark.checkpointing(
+    "confirmed", "buffered", "pipelined", reason="its checkpoints are looked at"
+)
 def test_a_function_that_swallows_its_suspension(world: World) -> None:
     """It cannot go on: whatever it does then is refused, and the run ends as it should."""
     swallowed: list[str] = []

@@ -16,6 +16,9 @@ def same(value: str) -> str:
     return value
 
 
+@pytest.mark.checkpointing(
+    "confirmed", "buffered", "pipelined", reason="several steps in one invocation"
+)
 def test_a_branch_that_waits_outside_beside_steps(async_world: World) -> None:
     async def in_async(ctx: Context) -> Any:
         async def outside() -> str:
@@ -85,6 +88,9 @@ def test_no_order_of_branches_hangs(async_world: World, first: str) -> None:
     assert run.once
 
 
+@pytest.mark.checkpointing(
+    "confirmed", "buffered", "pipelined", reason="several steps in one invocation"
+)
 def test_an_order_that_cannot_be_reached_again_warns_once(
     async_world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -121,6 +127,9 @@ def test_an_order_that_cannot_be_reached_again_warns_once(
     assert "'outside'" in warned[0]
 
 
+@pytest.mark.checkpointing(
+    "confirmed", "buffered", "pipelined", reason="several steps in one invocation"
+)
 def test_a_timeout_of_asyncios_around_a_step(async_world: World) -> None:
     """Not deterministic, and yet it ends: the step that was given up is stopped."""
 

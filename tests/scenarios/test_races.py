@@ -18,6 +18,7 @@ def same(value: Any) -> Any:
     return value
 
 
+@pytest.mark.checkpointing(reason="a loser's result in the buffer")
 @pytest.mark.parametrize("buffered", [1, 5])
 @pytest.mark.parametrize("kind", ["async", "blocking"])
 def test_losers_are_cancelled(async_world: World, kind: str, buffered: int) -> None:
@@ -64,6 +65,9 @@ def test_losers_are_cancelled(async_world: World, kind: str, buffered: int) -> N
     assert all("loser" not in shape for i in run.invocations for shape in i.shape)
 
 
+@pytest.mark.checkpointing(
+    "confirmed", "buffered", "pipelined", reason="bodies run beside one another"
+)
 def test_a_loser_of_one_invocation_does_not_run_again_in_the_next(async_world: World) -> None:
     """The race is over in the journal: the replay's first delivery decides it the same way."""
     began = Event()

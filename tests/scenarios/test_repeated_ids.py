@@ -32,6 +32,9 @@ def test_a_loop_may_repeat_an_id(world: World) -> None:
     assert run.starts == {"same": 1, "same:1": 1, "same:2": 1, "same:4": 1}
 
 
+@pytest.mark.checkpointing(
+    "confirmed", "buffered", "pipelined", reason="several steps in one invocation"
+)
 def test_branches_that_repeat_an_id_are_warned_once(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -29,6 +29,7 @@ def in_blocking(ctx: BlockingContext) -> int:
 STEPS = [f"s{n}" for n in range(7)]
 
 
+@pytest.mark.checkpointing("confirmed", reason="this mode's own checkpoints")
 def test_each_step_is_confirmed_before_the_next(world: World) -> None:
     world.define(in_async, in_blocking)
     run = world.run()
@@ -38,6 +39,7 @@ def test_each_step_is_confirmed_before_the_next(world: World) -> None:
     assert run.starts == dict.fromkeys(STEPS, 1)
 
 
+@pytest.mark.checkpointing(reason="this mode's own checkpoints")
 def test_buffered_steps_are_confirmed_together_and_the_rest_rides_with_the_result(
     world: World,
 ) -> None:
@@ -49,6 +51,7 @@ def test_buffered_steps_are_confirmed_together_and_the_rest_rides_with_the_resul
     assert run.once
 
 
+@pytest.mark.checkpointing(reason="this mode's own checkpoints")
 def test_pipelined_steps_are_confirmed_in_order(world: World) -> None:
     world.define(in_async, in_blocking, checkpointing=Checkpointing(mode="pipelined"))
     run = world.run()
@@ -58,6 +61,7 @@ def test_pipelined_steps_are_confirmed_in_order(world: World) -> None:
     assert run.once
 
 
+@pytest.mark.checkpointing(reason="this mode's own checkpoints")
 @pytest.mark.parametrize("off", [False])
 def test_without_checkpointing_each_step_is_a_call(world: World, off: bool) -> None:
     world.define(in_async, in_blocking, checkpointing=off)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from onward import BlockingContext, Checkpointing, Context
+from onward import BlockingContext, Context
 from tests.support.harness import World
 
 
@@ -15,8 +15,7 @@ def same(value: str) -> str:
     return value
 
 
-@pytest.mark.parametrize("checkpointing", [True, False, Checkpointing(buffered_steps=5)])
-def test_steps_around_a_sleep_run_once(world: World, checkpointing: Any) -> None:
+def test_steps_around_a_sleep_run_once(world: World) -> None:
     async def in_async(ctx: Context) -> str:
         before = await ctx.step.run("before", same, "before")
         await ctx.step.sleep("nap", "20ms")
@@ -27,13 +26,14 @@ def test_steps_around_a_sleep_run_once(world: World, checkpointing: Any) -> None
         ctx.step.sleep("nap", timedelta(milliseconds=20))
         return before + ctx.step.run("after", same, "after")
 
-    world.define(in_async, in_blocking, checkpointing=checkpointing)
+    world.define(in_async, in_blocking)
     run = world.run()
     assert run.result == "beforeafter"
     assert run.once
     assert "e" in run.kinds
 
 
+@pytest.mark.checkpointing("confirmed", "buffered", "pipelined", reason="its calls are counted")
 @pytest.mark.parametrize("text", [True, False])
 def test_sleep_until(world: World, text: bool) -> None:
     def soon() -> datetime:
@@ -73,6 +73,7 @@ def test_sleep_until_an_instant_that_has_passed(world: World) -> None:
     assert world.run().result == "up"
 
 
+@pytest.mark.checkpointing("confirmed", "buffered", "pipelined", reason="its calls are counted")
 def test_several_sleeps_in_a_row(world: World) -> None:
     async def in_async(ctx: Context) -> int:
         for n in range(3):

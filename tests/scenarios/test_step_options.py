@@ -19,6 +19,7 @@ def same(value: str) -> str:
     return value
 
 
+@pytest.mark.checkpointing(reason="what is in the buffer when the step begins")
 @pytest.mark.parametrize("mode", ["confirmed", "pipelined"])
 def test_a_barrier_waits_until_all_before_it_is_confirmed(world: World, mode: Any) -> None:
     confirmed: list[list[str]] = []
@@ -47,6 +48,7 @@ def test_a_barrier_waits_until_all_before_it_is_confirmed(world: World, mode: An
     assert run.once
 
 
+@pytest.mark.checkpointing(reason="what is in the buffer when the step begins")
 def test_a_barrier_waits_for_its_siblings_in_the_buffer(world: World) -> None:
     """A branch that comes to a barrier while another one has an unconfirmed result."""
 
@@ -153,6 +155,7 @@ def test_a_branch_over_its_timeout_leaves_the_others_alone(world: World) -> None
     assert run.starts == {"slow": 1, "sibling": 1}
 
 
+@pytest.mark.checkpointing(reason="what is in the buffer when the step begins")
 def test_a_step_that_is_not_expected_to_fit_gets_an_invocation_of_its_own(world: World) -> None:
     async def in_async(ctx: Context) -> str:
         await ctx.step.run("quick", same, "quick")

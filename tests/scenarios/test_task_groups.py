@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from onward import Context, StepError
 from tests.support.harness import World
 
@@ -13,6 +15,9 @@ def same(value: Any) -> Any:
     return value
 
 
+@pytest.mark.checkpointing(
+    "confirmed", "buffered", "pipelined", reason="bodies run beside one another"
+)
 def test_a_task_group(async_world: World) -> None:
     async def in_async(ctx: Context) -> list[int]:
         async with asyncio.TaskGroup() as group:
@@ -46,6 +51,9 @@ def test_a_suspended_task_group_sees_a_cancellation_and_no_error(async_world: Wo
     assert set(seen) == {"CancelledError"}
 
 
+@pytest.mark.checkpointing(
+    "confirmed", "buffered", "pipelined", reason="bodies run beside one another"
+)
 def test_a_failed_branch_cancels_its_group(async_world: World) -> None:
     """The step that failed for good is raised in the group, which cancels the other branch."""
     seen: list[str] = []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from onward import BlockingContext, Checkpointing, Context
+from onward import BlockingContext, Context
 from onward.transport.http import JOURNAL_TRIES
 from tests.support.harness import World
 
@@ -20,8 +20,7 @@ def order_of(names: list[str]) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("checkpointing", [True, False, Checkpointing(buffered_steps=4)])
-def test_results_come_from_the_api_in_their_order(world: World, checkpointing: Any) -> None:
+def test_results_come_from_the_api_in_their_order(world: World) -> None:
     async def in_async(ctx: Context) -> Any:
         seen: list[str] = []
 
@@ -45,13 +44,14 @@ def test_results_come_from_the_api_in_their_order(world: World, checkpointing: A
         return [ctx.event.data, recorded == seen]
 
     world.settings = {"trim_bytes": 1000}
-    world.define(in_async, in_blocking, checkpointing=checkpointing)
+    world.define(in_async, in_blocking)
     run = world.run({"n": 1})
     assert run.result == [{"n": 1}, True]
     assert run.once
     assert any(i.request["use_api"] for i in run.invocations)
 
 
+@pytest.mark.checkpointing("confirmed", "buffered", "pipelined", reason="its calls are counted")
 @pytest.mark.parametrize("within", [True, False], ids=["the call", "a later call"])
 def test_a_journal_that_cannot_be_fetched_is_fetched_again(world: World, within: bool) -> None:
     """Nothing is run without it. The request is tried again, and then the call is."""

@@ -29,6 +29,7 @@ from onward.testing import BodyEvent, observe_bodies
 from onward_server import Answer, HttpInvoker, Orchestrator, RunView, Settings, queries
 from tests.support.allowed import allowed_response, one_outcome
 from tests.support.loops import HANGS_AFTER_S, LoopThread, eventually
+from tests.support.matrix import CHECKPOINTING
 from tests.support.served import PATH, ServedByLambda, ServedOverHttp, ServedOverWsgi
 from tests.support.wsgi_server import WsgiThread
 
@@ -157,11 +158,15 @@ class Platform:
 
 @dataclass
 class World:
-    """One scenario: an orchestrator, an app behind `entry`, and a ledger of its bodies."""
+    """One scenario: an orchestrator, an app behind `entry`, and a ledger of its bodies.
+
+    `mode`: how its functions checkpoint, by its name in the matrix; None: as they say themselves.
+    """
 
     platform: Platform
     driver: str
     entry: str
+    mode: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     app_options: dict[str, Any] = field(default_factory=dict)
     function_options: dict[str, Any] = field(default_factory=dict)
@@ -214,7 +219,11 @@ class World:
         assert handler is not None
         if self.app is not None:
             self.app.channel.close()
-        app = App(APP, orchestrator=self.platform.api_url, **self.app_options)
+        assert self.mode is None or "checkpointing" not in options, (
+            "pin it: tests/support/matrix.py"
+        )
+        own = {} if self.mode is None else {"checkpointing": CHECKPOINTING[self.mode]}
+        app = App(APP, orchestrator=self.platform.api_url, **{**own, **self.app_options})
         options = {"trigger": Event(EVENT), **self.function_options, **options}
         app.function(FUNCTION, **options)(handler)
         observe_bodies(app, self._observe)

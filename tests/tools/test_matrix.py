@@ -6,7 +6,7 @@ from itertools import combinations, product
 
 import pytest
 
-from tests.support.matrix import everything, pairwise
+from tests.support.matrix import DIMENSIONS, everything, pairwise, rotating
 
 FOUR = {
     "driver": ("async", "blocking"),
@@ -32,3 +32,12 @@ def test_every_pair_of_values_occurs(count: int) -> None:
 def test_it_is_much_less_than_everything() -> None:
     assert len(everything(FOUR)) == 48
     assert len(pairwise(FOUR)) <= 14
+
+
+def test_values_of_the_last_dimension_take_turns() -> None:
+    rows = rotating(DIMENSIONS)
+    assert len(rows) == 6
+    assert {row[:2] for row in rows} == set(product(*list(DIMENSIONS.values())[:2]))
+    assert {row[2] for row in rows} == set(DIMENSIONS["checkpointing"])
+    few = {"entry": ("asgi", "wsgi", "lambda"), "checkpointing": ("a", "b", "c", "d")}
+    assert rotating(few) == [("asgi", "a"), ("wsgi", "b"), ("lambda", "c"), ("asgi", "d")]
