@@ -170,7 +170,8 @@ class Priority(NamedTuple):
     """Which runs come first.
 
     `run` is a CEL expression over `event` that yields whole seconds: the run is queued as if it had
-    been triggered so much earlier (up to 600), or later (down to -600).
+    been triggered so much earlier (up to 600), or later (down to -600). A number of the event needs
+    a conversion: `"int(event.data.urgency)"`.
     """
 
     run: str
@@ -183,6 +184,14 @@ class Priority(NamedTuple):
                 " \"event.data.plan == 'pro' ? 120 : 0\"."
             )
         check_if(self.run, where, "run")
+        from onward.core.expressions import parse_expression
+
+        if not parse_expression(self.run).may_be_whole():
+            raise ConfigurationError(
+                f"The run of {where} is {self.run!r}, which yields no whole number, so that Inngest"
+                " servers leave it out: numbers of events are doubles. Write for instance"
+                ' "int(event.data.urgency)".'
+            )
 
     def to_wire(self) -> dict[str, Any]:
         """The setting as a registration carries it."""

@@ -122,6 +122,10 @@ def test_a_function_without_options_registers_what_it_must() -> None:
         ),
         ({"concurrency": 5}, {"concurrency": [{"limit": 5}]}),
         (
+            {"priority": Priority("event.data.pro ? -int(event.data.n) + 1 : size(event.data.of)")},
+            {"priority": {"run": "event.data.pro ? -int(event.data.n) + 1 : size(event.data.of)"}},
+        ),
+        (
             {
                 "concurrency": [
                     Concurrency(5),
@@ -163,7 +167,6 @@ def test_a_function_without_options_registers_what_it_must() -> None:
                 }
             },
         ),
-        ({"priority": Priority("event.data.n * 60")}, {"priority": {"run": "event.data.n * 60"}}),
         ({"singleton": Singleton()}, {"singleton": {"mode": "skip"}}),
         (
             {"singleton": Singleton("cancel", key="event.data.id")},
@@ -326,6 +329,10 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"priority": "event.data.n"}, "priority", "onward.Priority("),
     ({"priority": Priority(None)}, "run of priority", "? 120 : 0"),  # type: ignore[arg-type]
     ({"priority": Priority("event.data.n ?")}, "run of priority", "position 15"),
+    *[
+        ({"priority": Priority(run)}, "run of priority", "int(event.data.urgency)")
+        for run in ("event.data.n", "event.data.n * 10", "event.data.pro ? 120 : 0.5", "'high'")
+    ],
     ({"singleton": "skip"}, "singleton", "onward.Singleton('skip')"),
     ({"singleton": Singleton("wait")}, "mode of singleton", "'skip' or 'cancel'"),  # type: ignore[arg-type]
     ({"singleton": Singleton(key="for")}, "key of singleton", "reserved word"),

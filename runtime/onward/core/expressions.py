@@ -16,6 +16,8 @@ from onward.errors import ConfigurationError, ExpressionError
 #: tested against it (of a wait or a cancellation).
 VARIABLES = ("event", "async")
 
+_CALCULATIONS = frozenset({"+", "-", "*", "/", "%", "-_"})
+
 #: Python's names of what CEL writes otherwise.
 _CONSTANTS = {"None": "null", "True": "true", "False": "false"}
 
@@ -78,6 +80,10 @@ class Expression:
             raise ExpressionError(
                 f"The expression {self.text!r} has no value: {problem}."
             ) from None
+
+    def may_be_whole(self) -> bool:
+        """Whether it may yield a whole number. A number of an event is a double without `int()`."""
+        return _may_be_whole(self._tree)
 
     def unsupported(self) -> str | None:
         """What of it cannot be evaluated here and how to write it instead, or None."""
@@ -159,6 +165,14 @@ def _check_restricted(tree: Node, text: str, where: str) -> None:
             " ||, !, ?:, `in`, indexes and int(), uint(), double() here: compare fields of the"
             " events with each other, and test the rest in the function."
         )
+
+
+def _may_be_whole(node: Node) -> bool:
+    if node.kind == "literal":
+        return type(node.value) is int
+    if node.kind in {"?:", *_CALCULATIONS}:
+        return all(map(_may_be_whole, node.operands[node.kind == "?:" :]))
+    return node.kind not in {"name", "select", "index"}
 
 
 def _free_names(node: Node, bound: frozenset[str]) -> Iterator[str]:
