@@ -95,8 +95,8 @@ class Cron:
         return wire
 
     def _text(self) -> str:
-        zone = f"TZ={self.timezone} " if self.timezone is not None else ""
-        return f"{zone}{self.schedule}"
+        zone = [f"TZ={self.timezone}"] if self.timezone is not None else []
+        return " ".join([*zone, *self.schedule.split()])  # servers want one space after the zone
 
 
 @dataclass(frozen=True, slots=True)

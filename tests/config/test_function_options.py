@@ -96,6 +96,7 @@ def test_a_function_without_options_registers_what_it_must() -> None:
             {"triggers": [{"cron": "TZ=Europe/Berlin 0 9 * * *", "jitter": "1m30s"}]},
         ),
         ({"trigger": Cron("TZ=UTC 0 9 * * *")}, {"triggers": [{"cron": "TZ=UTC 0 9 * * *"}]}),
+        ({"trigger": Cron(" TZ=UTC\t0 9  * * *")}, {"triggers": [{"cron": "TZ=UTC 0 9 * * *"}]}),
         (
             {"checkpointing": onward.BLENDED},
             {"checkpoint": {"batch_steps": 3, "batch_interval": "3s", "max_runtime": "0s"}},
