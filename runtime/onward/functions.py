@@ -149,18 +149,7 @@ def declare(  # noqa: PLR0917 - what every function has
         )
 
     def make(handler: Callable[..., Any]) -> list[Function]:
-        if not callable(handler):
-            raise ConfigurationError(
-                f"The {where} is {handler!r}. Put the decorator on a function of one context, such"
-                " as `async def fulfil(ctx: onward.Context)`."
-            )
-        for what, each in ((f"The {where}", handler), (f"The on_failure of {where}", on_failure)):
-            if not _takes_a_context(each):
-                raise ConfigurationError(
-                    f"{what} is called with its context and nothing else, which {each!r} does not"
-                    " take. Give it one parameter: `async def fulfil(ctx: onward.Context)`, or"
-                    " `def fulfil(ctx: onward.BlockingContext)`."
-                )
+        _check_handlers(handler, on_failure, where)
         function = Function(
             app_id,
             id_,
@@ -177,6 +166,22 @@ def declare(  # noqa: PLR0917 - what every function has
         return [function] if on_failure is None else [function, _handling(function, on_failure)]
 
     return make
+
+
+def _check_handlers(handler: object, on_failure: object, where: str) -> None:
+    """Raise ConfigurationError unless both can be called with a context."""
+    if not callable(handler):
+        raise ConfigurationError(
+            f"The {where} is {handler!r}. Put the decorator on a function of one context, such"
+            " as `async def fulfil(ctx: onward.Context)`."
+        )
+    for what, each in ((f"The {where}", handler), (f"The on_failure of {where}", on_failure)):
+        if not _takes_a_context(each):
+            raise ConfigurationError(
+                f"{what} is called with its context and nothing else, which {each!r} does not"
+                " take. Give it one parameter: `async def fulfil(ctx: onward.Context)`, or"
+                " `def fulfil(ctx: onward.BlockingContext)`."
+            )
 
 
 #: The app that has the function which an orchestrator knows by a composite id, while it lives.

@@ -13,7 +13,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 APPS = Path(__file__).parent / "apps"
@@ -163,12 +166,8 @@ def alive(pid: int) -> bool:
 
 def descendants(pid: int) -> list[int]:
     """The ids of the processes that `pid` started, and those that they started."""
-    table = subprocess.run(
-        ["ps", "-e", "-o", "pid=,ppid="], check=True, capture_output=True, text=True
-    ).stdout
     children: dict[int, list[int]] = {}
-    for line in table.splitlines():
-        child, parent = map(int, line.split())
+    for child, parent in _processes():
         children.setdefault(parent, []).append(child)
     found: list[int] = []
     queue = [pid]
@@ -177,3 +176,18 @@ def descendants(pid: int) -> list[int]:
         found += new
         queue += new
     return found
+
+
+def _processes() -> Iterator[tuple[int, int]]:
+    """Every process and its parent; small Linux systems have no `ps`."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            pid, _, rest = stat.read_text().partition(" ")
+            yield int(pid), int(rest.rpartition(")")[2].split()[1])
+    if not Path("/proc/self/stat").exists():
+        table = subprocess.run(
+            ["ps", "-e", "-o", "pid=,ppid="], check=True, capture_output=True, text=True
+        ).stdout
+        for line in table.splitlines():
+            child, parent = map(int, line.split())
+            yield child, parent
