@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from queue import Queue
 
 import pytest
 
@@ -321,3 +322,42 @@ def test_a_key_that_another_lane_replaced_is_not_dropped_again() -> None:
 def _ends(api: CheckpointApi) -> Iterator[None]:
     yield
     api.release()
+
+
+def test_where_no_thread_is_to_be_had(api: CheckpointApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a lane it is said at once; one that is there does everything; later others come."""
+    start = threading.Thread.start
+    refused: list[str] = []
+
+    def no_lane(thread: threading.Thread) -> None:
+        if thread.name == "onward-checkpoints":
+            refused.append(thread.name)
+            message = "can't start new thread"
+            raise RuntimeError(message)
+        start(thread)
+
+    channel, told = Channel(api.url), Queue[Verdict]()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_lane)
+            with pytest.raises(RuntimeError, match="new thread"):
+                channel.submit(PATH, body("a"), lambda verdict, _: told.put(verdict))
+        channel.submit(PATH, body("b"), lambda verdict, _: told.put(verdict))
+        assert told.get(timeout=HANGS_AFTER_S) is Verdict.CONFIRMED
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_lane)
+            for name in ("c", "d", "e"):
+                channel.submit(PATH, body(name), lambda verdict, _: told.put(verdict))
+            for _ in range(3):
+                assert told.get(timeout=HANGS_AFTER_S) is Verdict.CONFIRMED
+        # Two that are slow, side by side, need a second lane.
+        both = threading.Barrier(2)
+        api.script(*[Reply(waits=lambda _: both.wait(HANGS_AFTER_S))] * 2)
+        for name in ("f", "g"):
+            channel.submit(PATH, body(name), lambda verdict, _: told.put(verdict))
+        for _ in range(2):
+            assert told.get(timeout=HANGS_AFTER_S) is Verdict.CONFIRMED
+    finally:
+        channel.close()
+    assert refused
+    assert sorted(api.stored()) == ["b", "c", "d", "e", "f", "g"]

@@ -162,9 +162,15 @@ class Channel:
             self._lanes = [lane for lane in self._lanes if lane.is_alive()]
             if self._idle < len(self._queue) and len(self._lanes) < LANES:
                 lane = threading.Thread(target=self._work, name="onward-checkpoints", daemon=True)
-                self._lanes.append(lane)
-                self._idle += 1
-                lane.start()
+                try:
+                    lane.start()
+                except RuntimeError:  # no thread is to be had: those that are there do it
+                    if not self._lanes:
+                        self._queue.clear()
+                        raise
+                else:
+                    self._lanes.append(lane)
+                    self._idle += 1
             self._ready.notify()
 
     def _next(self) -> _Job | None:
