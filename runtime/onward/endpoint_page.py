@@ -55,11 +55,11 @@ async def _fetch(app: App, run_id: str, token: str) -> Response:
             answer = await client.get(url + path)
     except httpx.HTTPError:
         return _plain(502, "The orchestrator cannot be reached.")
-    fields = [(n, v) for n, v in answer.headers.multi_items() if n not in _HOPS]
+    fields = [(n.lower(), v) for n, v in answer.headers.raw if n.lower().decode() not in _HOPS]
     response = Response(answer.content, answer.status_code)
     response.raw_headers = [
         (b"content-length", str(len(answer.content)).encode()),
-        *((name.encode("latin-1"), value.encode("latin-1")) for name, value in fields),
+        *fields,
     ]
     return response
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 import onward
 from onward import App
 from onward.middleware import EncryptionMiddleware, Middleware
 from onward.protocol.endpoint import StoredResponse, decode_result, encode_result
 from tests.endpoints.conftest import Exchanged, Shop
+
+#: As it goes over the wire: UTF-8, which is not what HTTP's own text is.
+FILE_NAME = "attachment; filename=żółw".encode()
 
 MIDDLEWARE: dict[str, list[Middleware]] = {
     "plain": [],
@@ -39,6 +42,14 @@ def page(
             raise onward.NonRetriableError(found)
         return {"found": found}
 
+    @api.get("/file")
+    @onward.endpoint(app, "file", on_async=where)
+    async def file(ctx: onward.Context) -> Response:
+        await ctx.step.sleep("nap", 0.01)
+        answer = Response("content")
+        answer.raw_headers.append((b"content-disposition", FILE_NAME))
+        return answer
+
     servers[0].asgi = api
     return the_shop
 
@@ -50,6 +61,12 @@ def test_the_page_gives_the_response(page: Shop) -> None:
     assert (answer.status_code, answer.json()) == (200, {"found": "the secret"})
     assert answer.headers["content-type"] == "application/json"
     assert page.only_run().status == "Completed"
+
+
+def test_the_page_passes_headers_on_as_they_are(page: Shop) -> None:
+    answer = page.ask("GET", "/file")
+    assert (answer.url.path, answer.status_code, answer.text) == ("/output", 200, "content")
+    assert (b"content-disposition", FILE_NAME) in answer.headers.raw
 
 
 def test_the_page_tells_of_a_failure(page: Shop) -> None:
