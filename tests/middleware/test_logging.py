@@ -127,7 +127,7 @@ def test_without_middleware_the_run_has_its_logger(world: World, records: Record
 
 
 class Structured:
-    """As structlog's: `bind`, and events with keywords."""
+    """As structlog's: `bind`, events with keywords, and methods that are awaited."""
 
     def __init__(self, log: list[tuple[str, dict[str, Any]]], **bound: Any) -> None:
         self.log = log
@@ -140,10 +140,13 @@ class Structured:
     def info(self, event: str, *args: Any, **keywords: Any) -> None:
         self.log.append((event % args if args else event, {**self.bound, **keywords}))
 
+    async def ainfo(self, event: str, *args: Any, **keywords: Any) -> None:
+        self.info(event, *args, **keywords)
+
 
 async def structured_async(ctx: Context) -> str:
     logger: Any = ctx.logger
-    logger.bind(order=7).info("begun")
+    await logger.bind(order=7).ainfo("begun")
     await ctx.step.run("work", lambda: logger.info("in the step", n=1))
     await ctx.step.sleep("nap", "1ms")
     logger.info("after the nap")

@@ -17,6 +17,9 @@ _METHODS = frozenset(
     "trace debug info success warn warning error exception critical fatal log msg".split()  # noqa: SIM905
 )
 
+#: Those that are awaited, as structlog has them: `ainfo`.
+_AWAITED = frozenset(f"a{name}" for name in _METHODS)
+
 
 class LoggingMiddleware(Middleware):
     """Makes `logger` the function's `ctx.logger`, with the run's ids and silent during replay.
@@ -105,7 +108,7 @@ class _AnyLogger:
         self._call = call
 
     def __getattr__(self, name: str) -> Any:
-        if name in _METHODS:
+        if name in _METHODS or name in _AWAITED:
             return self._method(name)
         value = getattr(self._logger, name)
         if name not in {"bind", "new", "unbind", "opt"}:
@@ -114,7 +117,7 @@ class _AnyLogger:
 
     def _method(self, name: str) -> Callable[..., Any]:
         if _replayed(self._call):
-            return _say_nothing
+            return _say_nothing_soon if name in _AWAITED else _say_nothing
         logger = self._logger
         if hasattr(logger, "bind"):
             logger = logger.bind(**_ids(self._call))
@@ -124,3 +127,7 @@ class _AnyLogger:
 
 def _say_nothing(*_args: Any, **_kwargs: Any) -> None:
     """What a logger's method does during replay."""
+
+
+async def _say_nothing_soon(*_args: Any, **_kwargs: Any) -> None:
+    """The same, awaited."""
