@@ -17,6 +17,8 @@ from typing import Any
 
 import onward
 from onward.asgi import serve
+from tests.support.matrix import CHECKPOINTING
+from tests.support.programs import define
 
 #: Variables of the function's process: the ledger's path, and how long a body takes, in seconds.
 LEDGER = "CRASH_TEST_LEDGER"
@@ -119,6 +121,30 @@ def _async(mode: str) -> None:
 for _mode in MODES:
     _blocking(_mode)
     _async(_mode)
+
+
+def _of_a_program(run_id: str, step: str, fails: int, final: bool) -> str:
+    """The body of every step of a random program: its first `fails` tries raise."""
+    _write(run_id, step, "start")
+    if final:
+        raise onward.NonRetriableError(step)
+    if Ledger.of(Path(os.environ[LEDGER]), run_id).starts[step] <= fails:
+        raise ValueError(step)
+    _write(run_id, step, "end")
+    return step
+
+
+for _kind in KINDS:
+    for _name, _options in CHECKPOINTING.items():
+        define(
+            app,
+            f"program-{_kind}-{_name}",
+            "async" if _kind == "async" else "blocking",
+            _of_a_program,
+            trigger=onward.Event(f"program/{_kind}-{_name}"),
+            checkpointing=_options,
+            retries=20,
+        )
 
 served = serve(app)
 

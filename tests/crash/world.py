@@ -212,9 +212,9 @@ class World:
         url = f"http://127.0.0.1:{self._ports[0]}/api/inngest"
         self.ask("POST", "/fn/register", app.registration(url))
 
-    def send(self, name: str, event_id: str) -> list[str]:
+    def send(self, name: str, event_id: str, data: dict[str, Any] | None = None) -> list[str]:
         """Send the event, twice if need be, and return the ids of the runs that it started."""
-        body = {"name": name, "id": event_id, "data": {}}
+        body = {"name": name, "id": event_id, "data": data or {}}
         (internal_id,) = self.ask("POST", "/e/key", body)["ids"]
         runs = self.ask("GET", f"/v1/events/{internal_id}/runs")["data"]
         return [run["run_id"] for run in runs]
@@ -249,13 +249,13 @@ class FunctionScenes:
         """End the orchestrator."""
         self._world.zygote.kill(self._orchestrator.pid)
 
-    def play(self, event: str, at: str = "") -> Played:
+    def play(self, event: str, at: str = "", data: dict[str, Any] | None = None) -> Played:
         """Run the function for `event`; kill its process at `at`."""
         world, zygote, played = self._world, self._world.zygote, Played()
         trace = world.new("trace")
         first = last = world.function(at, trace)
         try:
-            runs = world.send(event, trace.name)
+            runs = world.send(event, trace.name, data)
             if await_death(zygote, first, runs[0], at):
                 played.answered = named(read_trace(trace), "checkpoint.confirmed")
                 played.confirmed = set(world.journal(runs[0]))

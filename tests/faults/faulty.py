@@ -11,10 +11,10 @@ from random import Random
 from typing import Any, Self
 
 from onward import App, Event
-from tests.faults.programs import Node, Tries, bodies, define, meaning
 from tests.faults.proxy import FAULTS, REPEATED, FaultProxy, Passed
 from tests.support.harness import EVENT, FUNCTION, Platform, World
 from tests.support.matrix import CHECKPOINTING
+from tests.support.programs import Node, Tries, bodies, define, meaning
 
 #: Of the requests in one direction, no more than so many of the first ones are spoiled.
 SPOILED = 30

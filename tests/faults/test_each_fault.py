@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.faulty import FaultyWorld, at_random, nothing
-from tests.faults.programs import Node
 from tests.faults.proxy import FAULTS
 from tests.support.harness import Platform
+from tests.support.programs import Node
 from tests.support.tools import all_required
 
 PROGRAM: Node = [

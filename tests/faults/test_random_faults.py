@@ -7,9 +7,9 @@ from random import Random
 import pytest
 
 from tests.faults.faulty import FaultyWorld, at_random
-from tests.faults.programs import random_program
 from tests.faults.proxy import FAULTS, REPEATED
 from tests.support.harness import Platform
+from tests.support.programs import random_program
 from tests.support.tools import all_required
 
 #: Seeds of a test run; the first few where not everything is required.

@@ -47,6 +47,9 @@ CRASH_TRACE = "ONWARD_CRASH_TRACE"
 #: What the addresses of checkpoints have in common (recorded).
 _CHECKPOINTS = "/v1/checkpoint/"
 
+#: The status of an answer that has ops; one with 200 has the function's result.
+_OPS = 206
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -209,7 +212,7 @@ def _watch_calls(served: Asgi, points: CrashPoints) -> Asgi:
             if message["type"] == "http.response.start":
                 held.append(message)  # it leaves with the body
                 return
-            label = _answered(message["body"])
+            label = _answered(held[0]["status"], message["body"])
             points.reach("response.before", label)
             for part in (*held, message):
                 await send(part)
@@ -221,9 +224,9 @@ def _watch_calls(served: Asgi, points: CrashPoints) -> Asgi:
     return watched
 
 
-def _answered(body: bytes) -> str:
-    """What a response is about: the kind of its last op, or of its error."""
+def _answered(status: int, body: bytes) -> str:
+    """What a response is about: the kind of its last op, its error, or the function's result."""
     value = json.loads(body)
-    if isinstance(value, list) and value:
+    if status == _OPS and value:
         return str(value[-1]["op"])
     return str(value.get("name", "value")) if isinstance(value, dict) else "value"
