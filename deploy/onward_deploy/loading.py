@@ -147,7 +147,8 @@ def _import_failed(target: Target, error: Exception) -> UsageError:
     if isinstance(error, ModuleNotFoundError) and error.name:
         hint = f" Install what provides {error.name!r} into {sys.executable}'s environment."
     return UsageError(
-        f"{target.module} could not be imported: {type(error).__name__}: {error}.{hint}",
+        f"{target.module} could not be imported: {type(error).__name__}:"
+        f" {str(error).rstrip('.')}.{hint}",
         details=users_traceback(error),
     )
 

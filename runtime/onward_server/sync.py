@@ -54,7 +54,7 @@ async def sync(orchestrator: Orchestrator, url: str) -> Registered | None:
         ) from error
     if not response.is_success:
         raise SyncError(
-            f"The app at {url} answered a sync with HTTP {response.status_code}:"
+            f"Asked for its functions, the app at {url} answered HTTP {response.status_code}:"
             f" {response.text[:_SHOWN]!r}. Check its mode (development or cloud) and its signing"
             " key."
         )
@@ -77,7 +77,7 @@ def registration_of(content: bytes, url: str) -> dict[str, Any]:
         answer = str(error)
     if not isinstance(answer, dict) or not isinstance(answer.get("functions"), list):
         raise SyncError(
-            f"The app at {url} answered a sync in band without a list of functions:"
+            f"Asked for its functions, the app at {url} answered in band without a list of functions:"
             f" {content[:_SHOWN]!r}. Is this the address of an app?"
         )
     return {

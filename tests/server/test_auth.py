@@ -206,7 +206,7 @@ async def test_an_app_that_registers_itself_is_left_to_it(start: Start) -> None:
 
 
 REFUSED: dict[str, tuple[int, dict[str, str], bytes, str]] = {
-    "an error": (403, {}, b"no", "answered a sync with HTTP 403"),
+    "an error": (403, {}, b"no", "answered HTTP 403"),
     "no list": (200, {"x-inngest-sync-kind": "in_band"}, b"{}", "without a list of functions"),
     "no JSON": (200, {"x-inngest-sync-kind": "in_band"}, b"<p>", "without a list of functions"),
 }
