@@ -77,7 +77,7 @@ def registration_of(content: bytes, url: str) -> dict[str, Any]:
         answer = str(error)
     if not isinstance(answer, dict) or not isinstance(answer.get("functions"), list):
         raise SyncError(
-            f"Asked for its functions, the app at {url} answered in band without a list of functions:"
+            f"Asked for its functions, the app at {url} answered without a list of functions:"
             f" {content[:_SHOWN]!r}. Is this the address of an app?"
         )
     return {
