@@ -36,7 +36,8 @@ FAULTS = (
     "late copy",
 )
 
-#: The other side gets the request again when it may have moved on.
+#: The other side gets the request again, though the one that sent it does not know. A call that is
+#: made twice runs twice, until a checkpoint of the older one is refused.
 REPEATED = frozenset({"duplicate", "late copy"})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.core.mutants import MUTANTS
 from tests.faults.faulty import FaultyWorld, at_random, nothing
 from tests.faults.proxy import FAULTS
 from tests.support.harness import Platform
@@ -45,3 +46,14 @@ def test_without_faults_each_body_begins_once(platform: Platform) -> None:
         world.check(PROGRAM)
         tries = {step: count for (_, step), count in world.tries.began.items()}
     assert tries == {**dict.fromkeys(["s1", "a", "b", "bad", "instead", "s3"], 1), "s2": 2}
+
+
+def test_a_step_that_runs_again_is_noticed(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be shown could be otherwise: a core that forgets a result is found out."""
+    MUTANTS["a_memoized_step_runs_again"](monkeypatch)
+    with FaultyWorld(platform, "async", "asgi", checkpointing="confirmed") as world:
+        with pytest.raises(AssertionError):
+            world.check(PROGRAM, runs=1)
+        assert "s2" in {step for _, step in world.ledger.again}
