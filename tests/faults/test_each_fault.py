@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.core.mutants import MUTANTS
-from tests.faults.faulty import FaultyWorld, at_random, nothing
+from tests.faults.faulty import FaultyWorld, every, nothing
 from tests.faults.proxy import FAULTS
 from tests.support.harness import Platform
 from tests.support.programs import Node
@@ -34,7 +34,7 @@ def test_a_fault_at_every_third_request(platform: Platform, where: str, fault: s
     modes = MODES[1:] if where == "checkpoints" else MODES
     for driver, entry in worlds:
         for mode in modes if all_required() else [modes[number % len(modes)]]:
-            spoil = {where: at_random(f"{fault} {where}", 1 / 3, (fault,))}
+            spoil = {where: every(3, fault)}
             with FaultyWorld(platform, driver, entry, checkpointing=mode, **spoil) as world:
                 world.check(PROGRAM)
                 spoiled = world.calls if where == "calls" else world.api_proxy
