@@ -20,7 +20,7 @@ from onward.execution import engine
 from onward.execution.abandoned import abandoned
 from onward.execution.draining import drain_on_sigterm
 from onward.execution.on_worker import on_worker
-from onward.execution.session import Execution, Hung
+from onward.execution.session import PATIENCE_SLACK, Execution, Hung
 from onward.logs import runtime as log
 from onward.own_address import check_called_back
 from onward.protocol import headers as names
@@ -253,11 +253,18 @@ class Endpoint:
         told: asyncio.Future[tuple[Verdict, str]] = loop.create_future()
 
         def done(verdict: Verdict, detail: str) -> None:
-            loop.call_soon_threadsafe(told.set_result, (verdict, detail))
+            loop.call_soon_threadsafe(tell, verdict, detail)
+
+        def tell(verdict: Verdict, detail: str) -> None:
+            if not told.done():
+                told.set_result((verdict, detail))
 
         until = min(time.monotonic() + run.patience, execution.deadline.kill_at)
         self.app.channel.submit(*encoded, done, give_up_at=until)
+        left = until + PATIENCE_SLACK - time.monotonic()
+        late = loop.call_later(left, tell, Verdict.UNCONFIRMED, "no answer in time")
         verdict, detail = await told
+        late.cancel()
         if run.judge(verdict, detail) in {Verdict.CONFIRMED, Verdict.GONE}:
             return True  # gone: it was told before, or somebody else has taken the run over
         log.error(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from onward import Checkpointing
+from onward.transport.channel import LANES
 from tests.endpoints import shop
 from tests.endpoints.conftest import Exchanged, Shop
+from tests.support.loops import eventually
 
 
 @pytest.fixture
@@ -140,8 +143,6 @@ def test_requests_remember_an_outage(the_shop: Shop, driver: str, between: Betwe
 def test_a_run_that_is_cancelled_starts_no_further_step(the_shop: Shop, driver: str) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from tests.support.loops import eventually
-
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(the_shop.ask, "GET", f"/{driver}/go?how=wait")
         eventually(lambda: shop.done["wait"] == 1, "the body did not begin")
@@ -152,3 +153,32 @@ def test_a_run_that_is_cancelled_starts_no_further_step(the_shop: Shop, driver: 
     assert [earlier.status_code for earlier in answer.history] == [302]
     assert (answer.status_code, answer.json()["status"]) == (500, "Cancelled")
     assert shop.done["second"] == 0
+
+
+def test_the_checkpoints_of_others_do_not_hold_a_caller_up(
+    the_shop: Shop, driver: str, servers: tuple[Exchanged, Exchanged]
+) -> None:
+    """They take every connection there is, and are not answered."""
+    api, released, held, ended = servers[1].asgi, asyncio.Event(), list[str](), list[str]()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/async"):
+            held.append(scope["path"])
+            await released.wait()
+        await api(scope, receive, send)
+
+    async def release() -> None:
+        released.set()
+
+    servers[1].asgi = slow
+    for _ in range(LANES):
+        the_shop.app.channel.submit(
+            "/v1/checkpoint/01M/async", b"{}", lambda _, detail: ended.append(detail)
+        )
+    try:
+        eventually(lambda: len(held) == LANES, "not every lane is taken")
+        answer = the_shop.ask("GET", f"/{driver}/go")
+        assert ended == []
+    finally:
+        servers[1].loops.run(release())
+    assert (answer.status_code, answer.json()) == (200, {"value": 2})

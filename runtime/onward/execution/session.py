@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -43,6 +44,10 @@ CUT_SHARE, CUT_LEAST, CUT_MOST = 0.4, 0.05, 5.0
 
 #: The longest that a failed step waits for the journal to be read, in seconds.
 JOURNAL_BUDGET = 5.0
+
+#: How much longer than it was given a checkpoint is waited for, in seconds: it may be queued behind
+#: others, or its answer trickle in.
+PATIENCE_SLACK = 0.15
 
 #: Seconds that `finally` blocks get where no platform limits them.
 UNWIND_LIMIT = 10.0
@@ -135,6 +140,8 @@ class Session:
             self.hooks.replaying = lambda: self.core.replaying
         self._spoilt = False
         self._armed_at = inf
+        self._sent = 0
+        self._overdue_at = inf
         self._hangs = False
         self._begun_ms = time.time_ns() // 1_000_000
         _live.add(self)
@@ -176,7 +183,10 @@ class Session:
         if not action.ops:
             channel.submit(path, body, self._on_heartbeat, give_up_at=until)
             return
-        report: Callable[[Verdict, str], None] = self._on_verdict
+        self._sent += 1
+        if until is not None:  # one try is made of it, however late it is
+            self._overdue_at = max(until, time.monotonic()) + PATIENCE_SLACK
+        report: Callable[[Verdict, str], None] = partial(self._on_verdict, self._sent)
         if self.hooks is not None:
             report = self.hooks.watching(action.ops, len(body), report, self.spoil)
         channel.submit(path, body, report, give_up_at=until)
@@ -226,12 +236,18 @@ class Session:
             except Exception as error:  # noqa: BLE001 - a defect must not hang the caller
                 self.end(self.broken(error))
 
-    def _on_verdict(self, verdict: Verdict, detail: str) -> None:
+    def _on_verdict(self, number: int, verdict: Verdict, detail: str) -> None:
         with self.guarded():
-            verdict = self.checkpoints.judge(verdict, detail)
-            self.core.checkpointed(verdict, detail)
-            self.log_notices()
+            if number != self._sent:
+                return  # it was given up: what comes now is as if it had been lost
+            self._judge(verdict, detail)
         self.poke()
+
+    def _judge(self, verdict: Verdict, detail: str) -> None:
+        """The checkpoint in flight has its verdict. The lock is held."""
+        self._overdue_at = inf
+        self.core.checkpointed(self.checkpoints.judge(verdict, detail), detail)
+        self.log_notices()
 
     def _on_heartbeat(self, verdict: Verdict, detail: str) -> None:
         if verdict is Verdict.GONE:
@@ -244,6 +260,9 @@ class Session:
         """The watchdog: flush what is due, even while user code or a body holds everything up."""
         with self.guarded():
             self._armed_at = inf
+            if time.monotonic() >= self._overdue_at:
+                self._sent += 1
+                self._judge(Verdict.UNCONFIRMED, "no answer in time")
             action = self.core.flush_due(time.monotonic())
             if action is not None:
                 self.send(action)
@@ -268,7 +287,7 @@ class Session:
 
     def rearm(self) -> None:
         """Make sure that the watchdog comes in time for the next instant. The lock is held."""
-        when = self.core.next_wake()
+        when = min(self.core.next_wake(), self._overdue_at)
         if when < self._armed_at:
             self._armed_at = when
             watch.arm(max(when, time.monotonic() + 0.001), self)
