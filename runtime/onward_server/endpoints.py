@@ -6,6 +6,7 @@ falls due when the request has not been heard of for a while, and then the endpo
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
@@ -35,6 +36,7 @@ from onward_server.model import (
 )
 from onward_server.refusals import too_large
 from onward_server.run_state import RunState
+from onward_server.runs import completed
 
 if TYPE_CHECKING:
     from onward_server.orchestrator import Orchestrator
@@ -184,6 +186,7 @@ class Endpoints:
     def __init__(self, orchestrator: Orchestrator) -> None:
         self._orchestrator = orchestrator
         self._secret: bytes | None = None
+        self._registering = asyncio.Lock()
 
     def _lease(self, *, watched: bool) -> float:
         return self._orchestrator.settings.endpoint_lease_s if watched else QUIET_S
@@ -218,15 +221,22 @@ class Endpoints:
             state.jobs[job.id] = job
             _hold(state, job, self._lease(watched=new.watched), effects, now)
             row = PutEvent(event.id, "", event.name, event.text, now.ms)
-            await orchestrator.store.commit([row, *effects.writes])
-            orchestrator.begun(state)
-            runs.add(state, effects)
+            await completed(self._begin(state, effects, row))
         elif runs.get(new.run_id) is None:
             return None  # its end was taken, and the answer lost
         return await self.steps(new.run_id, new.ops, watched=new.watched)
 
+    async def _begin(self, state: RunState, effects: Effects, row: PutEvent) -> None:
+        await self._orchestrator.store.commit([row, *effects.writes])
+        self._orchestrator.begun(state)
+        self._orchestrator.runs.add(state, effects)
+
     async def _register(self, new: NewRun) -> None:
         """Makes the endpoint known as a function, so that it can be called and be seen."""
+        async with self._registering:  # each adds to what the one before registered
+            await self._add_function(new)
+
+    async def _add_function(self, new: NewRun) -> None:
         url = SCHEME + new.origin
         _, text = self._orchestrator.registrations.get(new.origin, ("", ""))
         known = {f["id"]: f for f in loads(text)["functions"]} if text else {}

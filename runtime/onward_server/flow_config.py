@@ -90,6 +90,12 @@ class FlowControl:
     singleton: Singleton | None = None
     timeouts: Timeouts = Timeouts()
 
+    @property
+    def remembers(self) -> bool:
+        """Whether what one event does depends on those before it."""
+        limits = (self.throttle, self.rate_limit, self.idempotency, self.debounce, self.batch)
+        return self.singleton is not None or any(limit is not None for limit in limits)
+
     def unenforced(self) -> list[str]:
         """The fields that are registered and have no effect here."""
         return ["priority"] if self.priority is not None else []

@@ -153,7 +153,7 @@ class Orchestrator:
         self._dispatcher = Dispatcher(
             self.settings, self.clock, self._trace, self._deliver, self._wanted
         )
-        self._timers = Timers(self.clock, self._fire)
+        self._timers = Timers(self.clock, self._fire, self._may_be_due)
         self._run_limits = RunLimits(self._registry, self._timers.add)
         self.endpoints = Endpoints(self)
         self._noticed: set[str] = set()
@@ -430,6 +430,9 @@ class Orchestrator:
             return run.answer(job_id, request_id, outcome, now)
 
         return await self._runs.change(run_id, transition)
+
+    def _may_be_due(self, run_id: str) -> bool:
+        return not run_id or self._runs.get(run_id) is not None
 
     def _fire(self, run_id: str, key: str) -> None:
         self._spawn(self._due(run_id, key))

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from onward_server import queries
 from onward_server.clock import Clock
@@ -41,6 +42,14 @@ def outgoing_rows(told: Iterable[Event], now_ms: int) -> list[Write]:
             PutOutgoing(event.id),
         ]
     return rows
+
+
+async def completed(work: Coroutine[Any, Any, None]) -> None:
+    """Does `work` to its end, also when whoever waits for it is cancelled meanwhile.
+
+    A run that is committed must become known in memory, or it would stand still until a restart.
+    """
+    await asyncio.shield(asyncio.create_task(work))
 
 
 @dataclass(slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,15 +13,18 @@ from onward_server.clock import Clock
 from onward_server.events import Event
 from onward_server.flow import Decision, Flow, Start, key_of
 from onward_server.json_text import loads
-from onward_server.model import Effects, PutEvent, PutRunEvent, Write
+from onward_server.model import DropHeld, Effects, Held, PutEvent, PutRunEvent, Write
 from onward_server.registration import FunctionConfig
 from onward_server.registry import Registry
 from onward_server.run_state import RunState
-from onward_server.runs import Runs, outgoing_rows
+from onward_server.runs import Runs, completed, outgoing_rows
 from onward_server.settings import Settings
 from onward_server.store import Store, StoreError
 
 _Single = tuple[str, str]
+#: What is due, followed by a run's id, where a run of a singleton could not be cancelled at once.
+_SUPERSEDED = "superseded:"
+_SWEPT_FROM = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,9 @@ class Starts:
         self._hooks = hooks
         self._flow = Flow()
         self._single: dict[_Single, str] = {}
+        self._sweep_at = _SWEPT_FROM
+        # A decision that builds on one that is then given up would write over what is stored.
+        self._one_by_one = asyncio.Lock()
 
     # Life
 
@@ -85,7 +93,14 @@ class Starts:
         return superseded
 
     async def sync(self) -> None:
-        """Holds the next time of every registered schedule, and of no other."""
+        """Holds the next time of every registered schedule, and of no other.
+
+        What fell due while its function was not registered is done once it is again.
+        """
+        async with self._one_by_one:
+            await self._sync()
+
+    async def _sync(self) -> None:
         now = self._clock.now_ms()
         wanted = schedules.rows_of(self._registry.functions, now)
         held = {key for key, row in self._flow.held.items() if row.kind == schedules.CRON}
@@ -93,7 +108,9 @@ class Starts:
         writes: list[Write] = [self._flow.put(row) for row in fresh]
         writes += [self._flow.drop(key) for key in held - wanted.keys()]
         writes += self._flow.expired(self._registry.functions, now)
-        await self._write(_Plan(writes, [], arm=[(row.due_ms, row.key) for row in fresh]))
+        overdue = [row for row in self._flow.held.values() if 0 < row.due_ms <= now]
+        arm = [(row.due_ms, row.key) for row in (*fresh, *overdue)]
+        await self._write(_Plan(writes, [], arm=arm))
 
     def ended(self, state: RunState) -> None:
         """A run has ended: a singleton may run again."""
@@ -113,11 +130,22 @@ class Starts:
 
         Raises StoreError: then nothing has happened.
         """
-        plan = _Plan([*writes], [*told])
-        for function, event in wanted:
-            decision = self._flow.decide(function, event, self._clock.now_ms())
-            self._add(plan, function, event, decision)
-        await self._write(plan)
+        wanted = list(wanted)
+        alone = any(function.flow.remembers for function, _ in wanted)
+        async with self._one_by_one if alone else nullcontext():
+            plan = _Plan([*writes, *self._swept()], [*told])
+            for function, event in wanted:
+                decision = self._flow.decide(function, event, self._clock.now_ms())
+                self._add(plan, function, event, decision)
+            await self._write(plan)
+
+    def _swept(self) -> list[DropHeld]:
+        """Now and then, the limits that are free again: there may be one for each event."""
+        if len(self._flow.held) < self._sweep_at:
+            return []
+        dropped = self._flow.expired(self._registry.functions, self._clock.now_ms())
+        self._sweep_at = max(_SWEPT_FROM, 2 * len(self._flow.held))
+        return dropped
 
     async def start_directly(
         self, function: FunctionConfig, event: Event, writes: Sequence[Write]
@@ -130,6 +158,13 @@ class Starts:
 
     async def due(self, key: str) -> None:
         """Does what the held row `key` is for, if its time has come. Raises StoreError."""
+        if key.startswith(_SUPERSEDED):
+            await self._runs.change(key.removeprefix(_SUPERSEDED), RunState.cancel)
+            return
+        async with self._one_by_one:
+            await self._due(key)
+
+    async def _due(self, key: str) -> None:
         row = self._flow.held.get(key)
         now = self._clock.now_ms()
         if row is None or row.due_ms > now:
@@ -226,7 +261,9 @@ class Starts:
         return state.run_id
 
     async def _write(self, plan: _Plan) -> None:
-        undo = self._flow.take_undo()
+        await completed(self._do(plan, self._flow.take_undo()))
+
+    async def _do(self, plan: _Plan, undo: Mapping[str, Held | None]) -> None:
         rows = outgoing_rows(plan.told, self._clock.now_ms())
         try:
             await self._store.commit([*plan.writes, *rows])
@@ -239,14 +276,17 @@ class Starts:
                     self._single[single] = holder
             raise
         for state, effects in plan.begun:
-            self._hooks.begun(state)
             self._runs.add(state, effects)
+            self._hooks.begun(state)
         for due_ms, key in plan.arm:
             self._hooks.arm(due_ms, key)
         for function_id, event, reason in plan.skipped:
             self._hooks.skipped(function_id, event, reason)
         for run_id in plan.cancels:
-            await self._runs.change(run_id, RunState.cancel)
+            try:
+                await self._runs.change(run_id, RunState.cancel)
+            except StoreError:  # what supersedes it is written: it is only late
+                self._hooks.arm(self._clock.now_ms(), _SUPERSEDED + run_id)
         if plan.told:
             self._hooks.publish(plan.told)
 

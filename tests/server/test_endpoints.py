@@ -111,6 +111,18 @@ async def test_a_run_is_created_once(start: Start) -> None:
         assert [(run["run_id"], run["status"]) for run in listed] == [(RUN, "Completed")]
 
 
+async def test_endpoints_of_one_origin_that_begin_at_once_are_all_known(start: Start) -> None:
+    orchestrator = await start()
+    bodies = [
+        _changed("event.data.fn", f"shop-{n}") | {"run_id": f"{RUN[:-1]}{n}"} for n in range(5)
+    ]
+    async with client_of(orchestrator) as client:
+        posts = [client.post("/v1/checkpoint", json=body) for body in bodies]
+        answers = await asyncio.gather(*posts)
+    assert [answer.status_code for answer in answers] == [200] * 5
+    assert sorted(orchestrator.functions) == [f"shop-{n}" for n in range(5)]
+
+
 async def test_a_result_that_is_too_large_is_refused_and_changes_nothing(start: Start) -> None:
     orchestrator = await start(settings=Settings(max_step_bytes=100, max_body_bytes=5000))
     async with client_of(orchestrator) as client:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from onward_server import Answer, Orchestrator, StoreError, TraceEvent
-from onward_server.model import PutRun
+from onward_server.model import EndRun, PutRun
 from onward_server.store import Store
 from tests.golden.orchestrator_replay import ManualClock
 from tests.server.conftest import Start
@@ -179,3 +179,97 @@ async def test_a_start_that_is_not_written_does_not_count(
     [event_id] = await send(orchestrator, 2)
     [run_id] = await orchestrator.runs_of(event_id)
     assert (await orchestrator.result(run_id)).result == [2]
+
+
+async def test_a_batch_starts_when_its_function_is_back(start: Start) -> None:
+    clock = ManualClock()
+    orchestrator = await start(clock=clock)
+    batch = flowing(batchEvents={"maxSize": 10, "timeout": "5s"})
+    await orchestrator.register(batch, Function(numbers))
+    [event_id] = await send(orchestrator, 1)
+    await orchestrator.register(registration("g"), Function(numbers))
+    await move(orchestrator, clock)
+    assert await orchestrator.runs_of(event_id) == []
+    await orchestrator.register(batch, Function(numbers))
+    await move(orchestrator, clock)
+    [run_id] = await orchestrator.runs_of(event_id)
+    assert (await orchestrator.result(run_id)).result == [1]
+
+
+async def test_an_event_that_is_not_written_takes_no_later_one_with_it(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second event of a batch comes while the first is about to be refused by the store."""
+    orchestrator = await start(tmp_path / "runs.db")
+    batch = flowing(batchEvents={"maxSize": 2, "timeout": "60s"})
+    await orchestrator.register(batch, Function(numbers))
+    commit = Store.commit
+    committing, going_on = asyncio.Event(), asyncio.Event()
+
+    async def failing_once(self: Store, writes: Any) -> None:
+        if not committing.is_set():
+            committing.set()
+            await going_on.wait()
+            raise StoreError("the disk is full")
+        await commit(self, writes)
+
+    monkeypatch.setattr(Store, "commit", failing_once)
+    first = asyncio.create_task(send(orchestrator, 1))
+    second = asyncio.create_task(send(orchestrator, 2))
+    await committing.wait()
+    asyncio.get_running_loop().call_soon(going_on.set)
+    with pytest.raises(StoreError):
+        await first
+    [event_id] = await second
+    await send(orchestrator, 3)
+    [run_id] = await orchestrator.runs_of(event_id)
+    assert (await orchestrator.result(run_id)).result == [2, 3]
+
+
+async def test_what_is_superseded_is_cancelled_late_rather_than_the_start_refused(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orchestrator = await start()
+    await orchestrator.register(flowing(singleton={"mode": "cancel"}), Function(never))
+    [first] = await send(orchestrator, 1)
+    commit = Store.commit
+    refused: list[object] = []
+
+    async def failing_once(self: Store, writes: Any) -> None:
+        if not refused and any(isinstance(write, EndRun) for write in writes):
+            refused.append(writes)
+            raise StoreError("the disk is full")
+        await commit(self, writes)
+
+    monkeypatch.setattr(Store, "commit", failing_once)
+    [second] = await send(orchestrator, 2)
+    [run_id] = await orchestrator.runs_of(first)
+    assert (await orchestrator.result(run_id)).status == "Cancelled"
+    [run_id] = await orchestrator.runs_of(second)
+    assert (await orchestrator.view(run_id)).status == "Running"
+    assert len(refused) == 1
+
+
+async def test_a_start_is_finished_when_its_sender_is_gone(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orchestrator = await start()
+    await orchestrator.register(registration("f"), Function(numbers))
+    commit = Store.commit
+    committing = asyncio.Event()
+
+    async def told(self: Store, writes: Any) -> None:
+        committing.set()
+        await commit(self, writes)
+
+    monkeypatch.setattr(Store, "commit", told)
+    sending = asyncio.create_task(send(orchestrator, 1))
+    await committing.wait()
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    [event] = await orchestrator.store.read(
+        lambda c: c.execute("SELECT event_id FROM events").fetchone()
+    )
+    [run_id] = await orchestrator.runs_of(event)
+    assert (await orchestrator.result(run_id)).result == [1]

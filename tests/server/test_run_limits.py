@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from onward_server import Answer, Orchestrator, TraceEvent
-from onward_server.slots import Slots
+from onward_server.slots import Slots, slots_of
+from onward_server.timers import Timers
 from tests.golden.orchestrator_replay import ManualClock
 from tests.server.conftest import Start
 from tests.server.driving import client_of, happens
@@ -173,3 +174,37 @@ async def test_what_has_no_effect_is_said_once(
     assert answers[1]["notices"] == [notice]
     assert [event.data["text"] for event in seen] == [notice]
     assert caplog.text.count("registers priority") == 1
+
+
+async def test_timers_of_runs_that_are_over_are_forgotten() -> None:
+    live = {"live"}
+    timers = Timers(ManualClock(), lambda _run, _key: None, live.__contains__)
+    for number in range(5000):
+        timers.add(10**15, "live" if number % 1000 == 0 else "over", str(number))
+    assert len(timers._heap) < 2000
+    assert {key for _, run, key in timers._heap if run == "live"} == {
+        str(number) for number in range(0, 5000, 1000)
+    }
+
+
+async def test_two_limits_of_one_key_are_the_smaller_one(start: Start) -> None:
+    orchestrator = await start()
+    limits = {"id": "f", "concurrency": [{"limit": 5}, {"limit": 3}]}
+    await orchestrator.register(registration(limits), Function(never))
+    function = orchestrator.functions["app-f"]
+    assert [limit for _, limit in slots_of(function, {"name": "app/f"})] == [3]
+
+
+async def test_limits_that_are_free_again_are_forgotten(start: Start) -> None:
+    clock = ManualClock()
+    orchestrator = await start(clock=clock)
+    limited = {"id": "f", "rateLimit": {"limit": 1, "period": "1s", "key": "event.data.n"}}
+    await orchestrator.register(registration(limited), Function(never))
+    batches = [range(start, start + 500) for start in range(0, 5000, 500)]
+    for batch in batches:
+        await orchestrator.send([{"name": "app/f", "data": {"n": n}} for n in batch])
+        clock._now += 2000
+    [count] = await orchestrator.store.read(
+        lambda c: c.execute("SELECT count(*) FROM held").fetchone()
+    )
+    assert count == len(orchestrator._starts._flow.held) < 2000
