@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import json
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -119,6 +121,35 @@ def http_client(url: str, limit: int) -> httpx.AsyncClient:
     )
 
 
+async def _in_a_thread(call: Callable[[], Answer]) -> Answer:
+    """What `call` returns, from a thread of its own.
+
+    The event loop's own threads are few, and at its end it would wait for each of them.
+    """
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[Answer] = loop.create_future()
+
+    def settle(answer: Answer | None, error: Exception | None) -> None:
+        if told.done():  # given up meanwhile
+            return
+        if answer is None:
+            told.set_exception(error or RuntimeError("no answer"))
+        else:
+            told.set_result(answer)
+
+    def run() -> None:
+        answer, error = None, None
+        try:
+            answer = call()
+        except Exception as raised:  # noqa: BLE001 - raised again where it is waited for
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(settle, answer, error)
+
+    threading.Thread(target=run, name="onward-lambda", daemon=True).start()
+    return await told
+
+
 def _timeout(seconds: float) -> httpx.Timeout:
     return httpx.Timeout(seconds, connect=min(seconds, _CONNECT_TIMEOUT_S))
 
@@ -144,14 +175,15 @@ async def send_request(
     url = request.url
     request.extensions = {**request.extensions, "timeout": _timeout(timeout).as_dict()}
     try:
-        return await client.send(request)
+        async with asyncio.timeout(timeout):  # httpx counts from each piece of an answer anew
+            return await client.send(request)
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         raise InvokeError(
             f"Nothing answers at {url} ({type(error).__name__}: {error}). Start the function there,"
             " or register it with the address where it runs.",
             refused=True,
         ) from error
-    except httpx.TimeoutException as error:
+    except (httpx.TimeoutException, TimeoutError) as error:
         raise InvokeError(f"The function at {url} did not answer within {timeout:g} s.") from error
     except httpx.HTTPError as error:
         raise InvokeError(
@@ -301,7 +333,7 @@ class LambdaInvoker:
     async def _invoke(self, payload: bytes, timeout: float) -> Answer:  # noqa: ASYNC109 - as above
         if self.endpoint:
             return await self._invoke_endpoint(payload, timeout)
-        return await asyncio.to_thread(self._invoke_aws, payload, timeout)
+        return await _in_a_thread(lambda: self._invoke_aws(payload, timeout))
 
     async def _invoke_endpoint(self, payload: bytes, timeout: float) -> Answer:  # noqa: ASYNC109 - as above
         if self._client is None:

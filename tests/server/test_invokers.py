@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import json
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -22,7 +25,7 @@ from onward_server.call_body import RenderedCall
 from onward_server.invokers import is_loopback, lambda_answer, make_invoker
 from onward_server.serving import serve_asgi
 from tests.server.conftest import Start
-from tests.server.fakes import registration
+from tests.server.fakes import HANGS_AFTER_S, registration
 
 Handler = Callable[[Request], Awaitable[Response]]
 CALL = RenderedCall("app-f", "step", {"content-type": "application/json"}, b'{"ctx":{"n":1}}')
@@ -264,3 +267,42 @@ def test_loopback(url: str, expected: bool) -> None:
 def test_a_payload_that_is_no_answer() -> None:
     with pytest.raises(InvokeError, match="returned b'', which is no answer"):
         lambda_answer(b"", None, "demo")
+
+
+async def test_an_answer_that_trickles_is_given_up() -> None:
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+        gone.set()
+
+    gone = asyncio.Event()
+    async with await asyncio.start_server(trickle, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        invoker = HttpInvoker(f"http://127.0.0.1:{port}/")
+        async with asyncio.timeout(HANGS_AFTER_S):
+            with pytest.raises(InvokeError, match=r"did not answer within 0\.3 s"):
+                await invoker.invoke("app-f", "step", {}, timeout=0.3)
+            await invoker.aclose()
+            await gone.wait()
+
+
+async def test_lambda_calls_in_aws_do_not_wait_for_each_other() -> None:
+    together = threading.Barrier(50)  # broken, if fewer than these are on at once
+
+    class Boto:
+        def invoke(self, **_named: Any) -> dict[str, Any]:
+            together.wait(HANGS_AFTER_S)
+            return {"Payload": io.BytesIO(b'{"status": 200, "headers": {}, "body": 7}')}
+
+    invoker = LambdaInvoker("lambda://f?region=eu-west-1")
+    invoker._boto = Boto()
+    answers = await asyncio.gather(
+        *(invoker.invoke("app-f", "step", {}, timeout=1) for _ in range(50))
+    )
+    assert {answer.body for answer in answers} == {b"7"}
