@@ -28,13 +28,9 @@ VERSIONS = ("3.14", "3.13", "3.12", "3.11")
 EXTRAS = "aws,server,deploy,encryption,otel"
 RECIPE = 1  # raise it when what `install` does changes
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-ALONE = (
-    "tests/cli",
-    "tests/examples",
-    "tests/rie",
-    "tests/tools/test_fresh_checkout.py",
-    "tests/watchdog",
-)
+# They have real deadlines to meet: with seconds to spare, and with less.
+PAIRED = ("tests/cli", "tests/watchdog")
+ALONE = ("tests/examples", "tests/rie", "tests/tools/test_fresh_checkout.py")
 DEMO = ("run", "examples/airports/app.py:app", "nearest", "--limit", "2s")
 
 # Run inside a candidate: proves that it starts and has what Onward and its environment need.
@@ -417,9 +413,10 @@ def test(arguments: List[str]) -> int:
         return in_venv("-m", "pytest", *arguments)
     linted = lint([])
     # Most tests wait for processes: three at a time keep two cores busy. Those that have a real
-    # deadline to meet come after, one by one.
-    others = [f"--ignore={path}" for path in ALONE]
-    tested = in_venv("-m", "pytest", "-n", "3", "--dist", "loadfile", *others)
+    # deadline to meet come after, two at a time, and at last one by one.
+    later = [f"--ignore={path}" for path in (*PAIRED, *ALONE)]
+    tested = in_venv("-m", "pytest", "-n", "3", "--dist", "loadfile", *later)
+    tested = in_venv("-m", "pytest", "-n", "2", "--dist", "loadfile", *PAIRED) or tested
     tested = in_venv("-m", "pytest", *ALONE) or tested
     if linted:
         say("A check before the tests FAILED: python3 tools/dev.py lint")

@@ -11,7 +11,7 @@ from tests.crash.world import Played
 from tests.support.tools import REQUIRE_ALL, all_required
 
 #: By default a kill at every so manyth boundary; with ONWARD_REQUIRE_ALL=1 at each.
-STRIDE = 5
+STRIDE = 9
 
 #: How many bodies run at once at most.
 PARALLEL = 2
