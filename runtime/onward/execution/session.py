@@ -198,11 +198,11 @@ class Session:
         channel.read(journal_path(self.run_id), self._on_journal, give_up_at=until)
 
     def _on_journal(self, verdict: Verdict, text: str) -> None:
-        journal = None
-        if verdict is Verdict.CONFIRMED:
-            with suppress(OnwardError):
-                journal = decode_journal(parse_json(text or "{}"), None)
-        with self.lock:
+        with self.guarded():
+            journal = None
+            if verdict is Verdict.CONFIRMED:
+                with suppress(OnwardError):
+                    journal = decode_journal(parse_json(text or "{}"), None)
             self.core.journal_read(verdict, journal)
             self.log_notices()
         self.poke()
@@ -251,7 +251,7 @@ class Session:
 
     def _on_heartbeat(self, verdict: Verdict, detail: str) -> None:
         if verdict is Verdict.GONE:
-            with self.lock:
+            with self.guarded():
                 self.core.gone(detail)
                 self.log_notices()
             self.poke()
