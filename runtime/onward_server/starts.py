@@ -261,7 +261,8 @@ class Starts:
         return state.run_id
 
     async def _write(self, plan: _Plan) -> None:
-        await completed(self._do(plan, self._flow.take_undo()))
+        work = self._do(plan, self._flow.take_undo())
+        await (completed(work) if plan.writes or plan.told else work)
 
     async def _do(self, plan: _Plan, undo: Mapping[str, Held | None]) -> None:
         rows = outgoing_rows(plan.told, self._clock.now_ms())
