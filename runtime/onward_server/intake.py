@@ -167,6 +167,9 @@ class Intake:
                 except StoreError as error:
                     trace.logger.error("The event %s waits: %s", event.name, error)
                     await asyncio.sleep(_STORE_RETRY_S)
+                except Exception:  # noqa: BLE001 - logged; it stays outgoing, for the next start
+                    trace.logger.exception("The event %s cannot be taken in", event.name)
+                    break
 
     # What they do
 

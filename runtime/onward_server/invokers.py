@@ -26,7 +26,8 @@ from onward_server.json_text import JsonError, dumps, loads
 
 _CONNECT_TIMEOUT_S = 10.0
 #: Below the five seconds after which common servers close an idle connection: one that is closed
-#: while it is used again looks like a function that was killed.
+#: while it is used again looks like a function that was killed. So a call that breaks off is
+#: never sent again by itself: it may have run a step, and only attempts bound how often.
 _KEEPALIVE_S = 2.0
 _TOO_MANY = 429
 _LAMBDA_THROTTLES = frozenset(

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from onward_server import Answer, Orchestrator
+from onward_server import Answer, Orchestrator, events, queries
 from onward_server.model import DropOutgoing
+from onward_server.runs import outgoing_rows
+from onward_server.starts import Starts
 from onward_server.store import Store
 from tests.server.conftest import Start
 from tests.server.driving import begin, happens
@@ -228,3 +230,37 @@ async def test_an_event_from_outside_answers_no_invocation(start: Start) -> None
     assert (await orchestrator.view(run_id)).status == "Running"
     [live] = [state for state in orchestrator._runs.all() if state.run_id == run_id]
     assert step_id("child") in live.pending
+
+
+async def test_an_event_that_cannot_be_taken_in_holds_up_no_other(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two events are left of an earlier process, and the first of them breaks whatever it meets."""
+    db = tmp_path / "runs.db"
+    first = await start(db)
+
+    async def handler(_call: Call) -> Answer:
+        return complete("heard")
+
+    await first.register(registration("f"), Function(handler))
+    for number in (1, 2):
+        event = events.make("app/f", {"n": number}, f"01{number}", 1_700_000_000_000 + number)
+        await first.store.commit(outgoing_rows([event], 0))
+    await first.stop()
+    real = Starts.start
+
+    async def breaking(self: Starts, wanted: Any, writes: Any, told: Any = ()) -> None:
+        wanted = list(wanted)
+        if any(event.value["data"]["n"] == 1 for _, event in wanted):
+            raise TypeError("says the test")
+        await real(self, wanted, writes, told)
+
+    monkeypatch.setattr(Starts, "start", breaking)
+    second = await start(db)
+    await second.register(registration("f"), Function(handler))
+    await asyncio.gather(*second._follow_ups)
+    [run_id] = await second.runs_of("012")
+    assert (await second.result(run_id)).result == "heard"
+    left = await second.store.read(queries.outgoing)
+    assert [row.event_id for row in left] == ["011"]
+    assert "cannot be taken in" in caplog.text
