@@ -20,3 +20,9 @@ def test_what_has_no_effect_and_what_does_not_start_is_told(
     assert notice.endswith("priority has no effect")
     assert "not started" in start
     assert start.endswith("shop-mail  by order/paid: its rateLimit")
+
+
+def test_an_endpoints_response_is_called_so(capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"request_id": "r", "steps": ["charge", "RunComplete"], "new": 1}
+    RunLog()(TraceEvent("checkpoint", "run", 0.0, data))
+    assert capsys.readouterr().out.rstrip().endswith("checkpoint   charge, the response")

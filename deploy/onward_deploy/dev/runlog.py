@@ -32,6 +32,8 @@ _ENDINGS = {
     Opcode.WAIT_FOR_SIGNAL.value: ("waiting", ""),
     Opcode.INVOKE_FUNCTION.value: ("invoking", ""),
 }
+#: What is no step of the user's, and goes by its opcode.
+_STEPLESS = {Opcode.RUN_COMPLETE.value: "the response"}
 _STATUS_STYLES = {"Completed": "green", "Failed": "red", "Cancelled": "yellow"}
 
 
@@ -136,7 +138,8 @@ class RunLog:
 
     def _checkpointed(self, event: TraceEvent, seen: _Seen) -> None:
         seen.steps += event.data["new"]
-        self._line(event.at, event.run_id, "checkpoint", "dim", _names(event.data["steps"]))
+        names = [_STEPLESS.get(name, name) for name in event.data["steps"]]
+        self._line(event.at, event.run_id, "checkpoint", "dim", _names(names))
 
     def _answered(self, event: TraceEvent, seen: _Seen) -> None:
         data = event.data
