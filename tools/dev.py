@@ -30,7 +30,7 @@ RECIPE = 1  # raise it when what `install` does changes
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 # They have real deadlines to meet: with seconds to spare, and with less.
 PAIRED = ("tests/cli", "tests/watchdog")
-ALONE = ("tests/examples", "tests/rie", "tests/tools/test_fresh_checkout.py")
+ALONE = ("tests/examples/test_airports.py", "tests/rie", "tests/tools/test_fresh_checkout.py")
 DEMO = ("run", "examples/airports/app.py:app", "nearest", "--limit", "2s")
 
 # Run inside a candidate: proves that it starts and has what Onward and its environment need.
