@@ -99,6 +99,7 @@ def test_one_that_is_too_long_is_not_waited_for() -> None:
         (format_datetime(datetime.now(UTC) + timedelta(hours=2)), 7_000, 7_200),
         (format_datetime(datetime.now(UTC) - timedelta(hours=2)), 0, 0),
     ],
+    ids=["none", "seconds", "no number", "in two hours", "two hours ago"],
 )
 def test_a_retry_after_as_seconds_or_as_a_date(header: str, least: float, most: float) -> None:
     assert least <= Reply(429, headers={"retry-after": header}).retry_after() <= most
