@@ -134,6 +134,14 @@ class Moving:
         calls = [(job.targeted, job.in_flight) for job in run.jobs.values()]
         return len(run.steps) == 1 and calls == [(True, True)]
 
+    def child_sleeps(self) -> bool:
+        """Whether the run that was invoked last is at its sleep of an hour, and is not called."""
+        return any(
+            not run.jobs and [op.code for op in run.pending.values()] == ["Sleep"]
+            for run in self.orchestrator._runs.all()
+            if run.run_id not in self.runs.values()
+        )
+
     def has_results(self, name: str, count: int) -> None:
         """Wait until the run of `name` rests again, with so many results."""
 
@@ -188,6 +196,8 @@ def _begun(moving: Moving, clock: LeapingClock, url: str) -> int:
         eventually(moving.in_a_step_alone, f"{CUT_OFF} is in no step")
         for name in BARRIERS:
             eventually(partial(moving.at_rest, name), f"{name} does not rest")
+        moving.has_results("invokes", 1)
+        eventually(moving.child_sleeps, "the invoked run does not sleep")
         moving.loops.run(clock.leap(MINUTE_MS))
         moving.has_results("waits", 2)
         moving.send("answered", to="B", says="no")

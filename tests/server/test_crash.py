@@ -110,7 +110,7 @@ class World:
 
     def begin(self) -> str:
         url = f"http://127.0.0.1:{self.function_port}/x"
-        body = registration("f", url=url, retries=3)
+        body = registration("f", url=url, retries=15)  # the function may need a while to start
         assert self.post("/fn/register", body)["ok"]
         [event_id] = self.post("/e/key", {"name": "app/f"})["ids"]
         [run] = self.get(f"/v1/events/{event_id}/runs")["data"]
