@@ -27,6 +27,10 @@ PATIENCE_S = 60.0
 
 _COMMAND = [sys.executable, "-m", "onward_deploy"]
 
+# Begun in the background, a shell has the tests ignore Ctrl-C, and with them all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def environment(**changes: str) -> dict[str, str]:
     """The environment of the command: this checkout, and no orchestrator but its own."""
