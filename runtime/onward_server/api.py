@@ -22,6 +22,7 @@ from onward_server.endpoint_api import EndpointApi
 from onward_server.events import BadEventError
 from onward_server.identifiers import stable_uuid
 from onward_server.json_text import JsonError, dumps, loads
+from onward_server.replies import JSON, refuse, respond
 from onward_server.store import EventRow, RunRow, StoreError, StoreFullError
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 _PREFIX = "/v1/checkpoint/"
 _SUFFIX = "/async"
 _NIL = "00000000-0000-0000-0000-000000000000"
-_JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
 _MAX_LISTED = 1000
 _FULL = 507
@@ -38,20 +38,6 @@ _FULL = 507
 
 class BodyTooLargeError(Exception):
     """A request body is over the limit."""
-
-
-def respond(status: int, body: Any, content_type: str = _JSON) -> Response:
-    """An answer with `body` as JSON, headers as recorded."""
-    return Response(
-        dumps(body),
-        status,
-        {names.SERVER_KIND: "dev", "content-type": content_type},
-    )
-
-
-def refuse(status: int, message: str, data: Any = None, content_type: str = _JSON) -> Response:
-    """An error in the recorded shape."""
-    return respond(status, {"error": message, "data": data, "status": status}, content_type)
 
 
 def _store_failed(error: StoreError) -> Response:
@@ -271,14 +257,14 @@ class Api:
         if run is None:
             return _gone(request)
         text = "{" + ",".join(run.steps.values()) + "}"
-        return Response(text, 200, {names.SERVER_KIND: "dev", "content-type": _JSON})
+        return Response(text, 200, {names.SERVER_KIND: "dev", "content-type": JSON})
 
     async def run_batch(self, request: Request) -> Response:
         """`GET /v0/runs/{id}/batch`: the events that started the run."""
         run = self._orchestrator.live_run(request.path_params["run_id"])
         if run is None:
             return _gone(request)
-        return Response(run.events, 200, {names.SERVER_KIND: "dev", "content-type": _JSON})
+        return Response(run.events, 200, {names.SERVER_KIND: "dev", "content-type": JSON})
 
     async def read(self, request: Request) -> bytes:
         """The body of a request. Raises BodyTooLargeError."""

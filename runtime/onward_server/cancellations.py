@@ -12,11 +12,11 @@ from starlette.responses import Response
 
 from onward.core.expressions import Expression, evaluable_expression
 from onward.errors import ConfigurationError
-from onward.protocol import headers as names
 from onward_server import queries
 from onward_server.identifiers import stable_uuid
 from onward_server.json_text import JsonError, dumps, loads
 from onward_server.model import Status
+from onward_server.replies import refuse, respond
 from onward_server.store import RunRow
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ class CancellationApi:
             body = loads(await self._read(request))
             wanted = parse_cancellation(body if isinstance(body, dict) else {}, now_ms)
         except JsonError:
-            return _refused(400, "Invalid cancellation request")
+            return refuse(400, "Invalid cancellation request")
         except (BadCancellationError, ConfigurationError) as error:
-            return _refused(400, str(error))
+            return refuse(400, str(error))
         known = self._orchestrator.functions
         if not known.keys() & {wanted.function_id, f"{wanted.app_id}-{wanted.function_id}"}:
-            return _refused(404, "function not found")
+            return refuse(404, "function not found")
         rows = await self._orchestrator.store.read(
             lambda c: queries.list_runs(c, _MOST_RUNS, Status.RUNNING.value, None)
         )
@@ -116,13 +116,4 @@ class CancellationApi:
             "id": stable_uuid("cancellation", f"{now_ms}:{dumps(body)}"),
             "created_at": created,
         }
-        return _answer(200, {"data": data, "metadata": {"fetched_at": created}})
-
-
-def _refused(status: int, message: str) -> Response:
-    return _answer(status, {"error": message, "data": None, "status": status})
-
-
-def _answer(status: int, body: object) -> Response:
-    fields = {names.SERVER_KIND: "dev", "content-type": "application/json"}
-    return Response(dumps(body), status, fields)
+        return respond(200, {"data": data, "metadata": {"fetched_at": created}})

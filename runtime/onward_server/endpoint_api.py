@@ -15,8 +15,9 @@ from onward.protocol.endpoint import decode_result
 from onward_server.answers import BadOpsError, parse_ops
 from onward_server.endpoints import BadRunError, object_of, parse_new_run
 from onward_server.identifiers import stable_uuid
-from onward_server.json_text import JsonError, dumps, loads
+from onward_server.json_text import JsonError, loads
 from onward_server.model import Status
+from onward_server.replies import refuse, respond
 
 if TYPE_CHECKING:
     from onward_server.orchestrator import Orchestrator
@@ -51,10 +52,10 @@ class EndpointApi:
             body = loads(await self._read(request))
             new = parse_new_run(body, request.headers.get(names.SDK, ""))
         except (JsonError, BadOpsError, BadRunError) as error:
-            return _refused(400, f"Invalid request body: {error}")
+            return refuse(400, f"Invalid request body: {error}")
         refusal = await self._endpoints.create(new)
         if refusal is not None:
-            return _answer(refusal.status, refusal.body)
+            return respond(refusal.status, refusal.body)
         fetched = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         data: dict[str, Any] = {
             "fn_id": stable_uuid("function", new.function_id),
@@ -65,7 +66,7 @@ class EndpointApi:
         }
         if new.watched:
             data["lease"] = self._orchestrator.settings.endpoint_lease_s
-        return _answer(200, {"data": data, "metadata": {"fetched_at": fetched}})
+        return respond(200, {"data": data, "metadata": {"fetched_at": fetched}})
 
     async def steps(self, request: Request) -> Response:
         """`POST /v1/checkpoint/{run}/steps`."""
@@ -73,29 +74,29 @@ class EndpointApi:
             body = object_of(loads(await self._read(request)))
             ops = parse_ops(body.get("steps") or [])
         except (JsonError, BadOpsError, BadRunError) as error:
-            return _refused(400, f"invalid request body: {error}")
+            return refuse(400, f"invalid request body: {error}")
         refusal = await self._endpoints.steps(
             request.path_params["run_id"], ops, watched=body.get("lease") is True
         )
         if refusal is not None:
-            return _answer(refusal.status, refusal.body)
-        return _answer(200, None)
+            return respond(refusal.status, refusal.body)
+        return respond(200, None)
 
     async def output(self, request: Request) -> Response:
         """`GET /v1/checkpoint/{run}/output?token=…`: the run's response, once there is one."""
         run_id = request.path_params["run_id"]
         if not await self._endpoints.opens(request.query_params.get("token", ""), run_id):
-            return _public(_refused(401, "Unable to find run with auth token"))
+            return _public(refuse(401, "Unable to find run with auth token"))
         try:
             async with asyncio.timeout(OUTPUT_WAIT_S):
                 view = await self._orchestrator.result(run_id)
         except TimeoutError:
             message = "run did not end within 5 minutes"
-            return _public(_answer(200, {"status": "running", "message": message}))
+            return _public(respond(200, {"status": "running", "message": message}))
         if view.status == Status.COMPLETED:
             stored = decode_result(view.result)
             if stored is None:
-                return _public(_answer(200, {"data": view.result}))
+                return _public(respond(200, {"data": view.result}))
             answer = Response(stored.body, stored.status)
             fields = [(n, v) for n, v in stored.fields if n != "content-length"]
             answer.raw_headers = [
@@ -105,16 +106,7 @@ class EndpointApi:
             return _public(answer)
         error = view.error or {}
         told = {"name": error.get("name"), "message": error.get("message")}
-        return _public(_answer(500, {"status": view.status, "run_id": run_id, "error": told}))
-
-
-def _answer(status: int, body: Any) -> Response:
-    fields = {names.SERVER_KIND: "dev", "content-type": "application/json"}
-    return Response(dumps(body), status, fields)
-
-
-def _refused(status: int, message: str) -> Response:
-    return _answer(status, {"error": message, "data": None, "status": status})
+        return _public(respond(500, {"status": view.status, "run_id": run_id, "error": told}))
 
 
 def _public(answer: Response) -> Response:
