@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import request_response
 
+from onward.own_address import told_by
 from onward.protocol.endpoint import HttpRequest
 
 if TYPE_CHECKING:
@@ -186,12 +187,9 @@ def describe(request: Request, body: bytes, *, origin: str | None, trusted: bool
     """
     fields = request.headers
     if origin is None:
-        proto = fields.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
-        scheme, host = request.url.scheme, fields.get("host", "")
-        if proto == "https" or (trusted and proto == "http"):
-            scheme = proto
-        if trusted:
-            host = fields.get("x-forwarded-host", "").partition(",")[0].strip() or host
+        scheme, host = told_by(
+            lambda name: fields.get(name, ""), request.url.scheme, trusted=trusted
+        )
         origin = f"{scheme}://{host}"
     client = request.client.host if request.client else ""
     return HttpRequest(

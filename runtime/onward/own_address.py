@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -39,18 +40,26 @@ def own_url(request: Request, settings: Settings, *, signed: bool) -> str:
 
 def _origin_of(request: Request, *, trusted: bool) -> str:
     """Where the request says that it was sent. Raises MalformedCallRequestError."""
-    proto = _first(request.header("x-forwarded-proto")).lower()
-    scheme, host = request.scheme, request.header("host")
-    if proto == "https" or (trusted and proto == "http"):
-        scheme = proto
-    if trusted:
-        host = _first(request.header("x-forwarded-host")) or host
+    scheme, host = told_by(request.header, request.scheme, trusted=trusted)
     if not _HOST.fullmatch(host):
         raise MalformedCallRequestError(
             "The request does not say at which host the app is reached. Set"
             " INNGEST_SERVE_ORIGIN, such as https://shop.example.com."
         )
     return f"{scheme}://{host}"
+
+
+def told_by(header: Callable[[str], str], scheme: str, *, trusted: bool) -> tuple[str, str]:
+    """Scheme and host of a request that came over `scheme`; a proxy is believed if `trusted`.
+
+    `header` gives a header's value, empty for none. Anybody may say that a proxy speaks HTTPS.
+    """
+    proto, host = _first(header("x-forwarded-proto")).lower(), header("host")
+    if proto == "https" or (trusted and proto == "http"):
+        scheme = proto
+    if trusted:
+        host = _first(header("x-forwarded-host")) or host
+    return scheme, host
 
 
 def check_called_back(origin: str, settings: Settings) -> None:
